@@ -1,0 +1,245 @@
+"""This is where a TOML file becomes frozen sections, and where all its problems are reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edge_agent.errors import ConfigError
+
+Positive = Meta(gt=0)
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the configuration; each stage of the agent receives its own and nothing else."""
+
+
+class DropFolderConfig(Section, frozen=True, kw_only=True):
+    """Where labelled pictures arrive."""
+
+    path: Annotated[str, Meta(description="Folder that is watched; empty: HOME/drop.")] = ""
+    settle_seconds: Annotated[
+        float, Meta(ge=0, description="A file is read once size and time of change held still this long.")
+    ] = 2.0
+    rescan_seconds: Annotated[
+        float, Meta(gt=0, description="The folder is listed at least this often, whatever events say.")
+    ] = 300.0
+    watch: Annotated[
+        Literal["auto", "events", "polling"],
+        Meta(description="'auto' polls on network file systems and listens to events elsewhere."),
+    ] = "auto"
+    poll_seconds: Annotated[float, Meta(gt=0, description="How often a polled folder is listed.")] = 5.0
+    after_intake: Annotated[
+        Literal["archive", "delete"],
+        Meta(description="What happens to a picture once its features are safely stored."),
+    ] = "archive"
+
+
+class PicturesConfig(Section, frozen=True, kw_only=True):
+    """Which picture files are accepted."""
+
+    formats: Annotated[
+        tuple[Literal["JPEG", "PNG", "WEBP", "BMP", "GIF"], ...],
+        Meta(min_length=1, description="Decided by content, never by the file's name."),
+    ] = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+    max_megapixels: Annotated[float, Meta(gt=0, le=200, description="Larger pictures are refused.")] = 25.0
+    max_file_bytes: Annotated[int, Meta(gt=0, description="Larger files are refused.")] = 32 * 1024 * 1024
+
+
+class ExtractorConfig(Section, frozen=True, kw_only=True):
+    """The frozen part that sees, and the process it runs in."""
+
+    name: Annotated[str, Meta(min_length=1, description="A registered extractor.")] = "efficientnet-lite0-int8"
+    runtime: Annotated[
+        Literal["auto", "litert", "tflite-runtime"],
+        Meta(description="'auto' takes LiteRT where it is installed."),
+    ] = "auto"
+    threads: Annotated[
+        int, Meta(ge=1, le=64, description="Threads of the interpreter; more than idle cores is much slower.")
+    ] = 1
+    timeout_seconds: Annotated[
+        float, Meta(gt=0, description="A picture that takes longer is given up and the engine restarted.")
+    ] = 6.0
+    start_timeout_seconds: Annotated[float, Meta(gt=0, description="Patience with a starting engine.")] = 60.0
+
+
+class LearningConfig(Section, frozen=True, kw_only=True):
+    """The part that learns."""
+
+    head: Annotated[str, Meta(min_length=1, description="A registered learning method.")] = "lda"
+    held_out_fraction: Annotated[
+        float, Meta(ge=0, le=0.5, description="Share of pictures kept for evaluation, chosen by content.")
+    ] = 0.1
+    random_state: Annotated[int, Meta(ge=0, description="Seed of everything random in training.")] = 0
+    parameters: Annotated[
+        dict[str, Any], Meta(description="Parameters of the head, by name, for instance shrinkage = 0.3.")
+    ] = {}
+
+
+class UpdateConfig(Section, frozen=True, kw_only=True):
+    """When a new version is made."""
+
+    min_new_samples: Annotated[
+        int, Meta(ge=1, description="This many new samples start an update at once.")
+    ] = 50
+    quiet_seconds: Annotated[
+        float, Meta(ge=0, description="Fewer start one when nothing more arrived for this long.")
+    ] = 1.0
+    new_label_samples: Annotated[
+        int, Meta(ge=1, description="A label the current version does not know starts one at this many.")
+    ] = 2
+    keep_versions: Annotated[int, Meta(ge=2, description="Older versions are pruned.")] = 10
+
+
+class PluginsConfig(Section, frozen=True, kw_only=True):
+    """Which plugins run, and what each is told."""
+
+    disabled: tuple[str, ...] = ()
+    settings: dict[str, dict[str, Any]] = {}
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All sections."""
+
+    drop_folder: DropFolderConfig = DropFolderConfig()
+    pictures: PicturesConfig = PicturesConfig()
+    extractor: ExtractorConfig = ExtractorConfig()
+    learning: LearningConfig = LearningConfig()
+    update: UpdateConfig = UpdateConfig()
+    plugins: PluginsConfig = PluginsConfig()
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a TOML file; `None` gives the defaults.
+
+    Raises `ConfigError` that carries every problem, each with the path of the key it is about.
+    """
+    if path is None:
+        return Config()
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file; `edge-agent config example` prints one to start from"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    return parse_config(data, source=str(path))
+
+
+def parse_config(data: Mapping[str, Any], *, source: str = "configuration") -> Config:
+    """Turn parsed TOML into a `Config`; every problem is collected before `ConfigError` is raised."""
+    problems: list[str] = []
+    sections: dict[str, Any] = {}
+    known = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    for name, value in data.items():
+        if name not in known:
+            problems.append(f"{source}: [{name}]: unknown section{_suggest(name, known)}")
+        elif not isinstance(value, Mapping):
+            problems.append(f"{source}: {name}: expected a table, written [{name}]")
+        elif name == "plugins":
+            sections[name] = _plugins_section(value, source, problems)
+        else:
+            sections[name] = _section(known[name], value, f"{source}: {name}", problems)
+    if problems:
+        raise ConfigError(problems)
+    return Config(**sections)
+
+
+def _section(kind: type[Section], data: Mapping[str, Any], where: str, problems: list[str]) -> Section | None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in fields:
+            problems.append(f"{where}.{key}: unknown key{_suggest(key, fields)}")
+            continue
+        try:
+            values[key] = msgspec.convert(value, fields[key])
+        except msgspec.ValidationError as error:
+            problems.append(f"{where}.{key}: {_plain(error)}")
+    return None if problems else kind(**values)
+
+
+def _plugins_section(data: Mapping[str, Any], source: str, problems: list[str]) -> PluginsConfig:
+    """`[plugins]` holds `disabled`; every `[plugins.x]` below it belongs to plugin x and is checked by it."""
+    disabled: tuple[str, ...] = ()
+    settings: dict[str, dict[str, Any]] = {}
+    for key, value in data.items():
+        if key == "disabled":
+            try:
+                disabled = msgspec.convert(value, tuple[str, ...])
+            except msgspec.ValidationError as error:
+                problems.append(f"{source}: plugins.disabled: {_plain(error)}")
+        elif isinstance(value, dict):
+            settings[key] = value
+        else:
+            problems.append(f"{source}: plugins.{key}: expected a table, written [plugins.{key}]")
+    return PluginsConfig(disabled=disabled, settings=settings)
+
+
+def _suggest(word: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    return text[:1].lower() + text[1:]
+
+
+def example_config() -> str:
+    """Every key with its default and what it means, as TOML with the keys commented out."""
+    lines = [
+        "# edge-agent configuration. Every key may be left out; what stands here is the default.",
+    ]
+    for section in msgspec.structs.fields(Config):
+        lines += ["", f"# {_first_line(section.type)}", f"[{section.name}]"]
+        if section.name == "plugins":
+            lines += [
+                '# disabled = ["events"]',
+                "",
+                "# [plugins.events]          # settings of the plugin named events",
+                '# file = "/var/log/edge-agent/events.jsonl"',
+            ]
+            continue
+        for field in msgspec.structs.fields(section.type):
+            lines += [f"# {_description(field.type)}", f"# {field.name} = {_toml(_default(field))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").splitlines()[0]
+
+
+def _description(annotation: Any) -> str:
+    text = ""
+    for extra in get_args(annotation)[1:]:
+        if isinstance(extra, Meta) and extra.description:
+            text = extra.description
+    inner = get_args(annotation)[0]
+    if get_origin(inner) is Literal:
+        text += " One of " + ", ".join(map(repr, get_args(inner))) + "."
+    return text
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    return repr(value)

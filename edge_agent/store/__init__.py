@@ -1,0 +1,1 @@
+"""This is where what must survive is kept."""

@@ -1,0 +1,1 @@
+"""This is where a picture becomes features."""
