@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
 from edge_agent.errors import ConfigError
 
-Positive = Meta(gt=0)
+_S = TypeVar("_S", bound=Struct)
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +55,9 @@ class PicturesConfig(Section, frozen=True, kw_only=True):
 class ExtractorConfig(Section, frozen=True, kw_only=True):
     """The frozen part that sees, and the process it runs in."""
 
-    name: Annotated[str, Meta(min_length=1, description="A registered extractor.")] = "efficientnet-lite0-int8"
+    name: Annotated[str, Meta(min_length=1, description="A registered extractor.")] = (
+        "efficientnet-lite0-int8"
+    )
     runtime: Annotated[
         Literal["auto", "litert", "tflite-runtime"],
         Meta(description="'auto' takes LiteRT where it is installed."),
@@ -126,7 +128,9 @@ def load_config(path: Path | None) -> Config:
         with path.open("rb") as file:
             data = tomllib.load(file)
     except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file; `edge-agent config example` prints one to start from"]) from None
+        raise ConfigError(
+            [f"{path}: no such file; `edge-agent config example` prints one to start from"]
+        ) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -141,30 +145,43 @@ def parse_config(data: Mapping[str, Any], *, source: str = "configuration") -> C
     known = {field.name: field.type for field in msgspec.structs.fields(Config)}
     for name, value in data.items():
         if name not in known:
-            problems.append(f"{source}: [{name}]: unknown section{_suggest(name, known)}")
+            problems.append(f"{source}: [{name}]: unknown section{suggest(name, known)}")
         elif not isinstance(value, Mapping):
             problems.append(f"{source}: {name}: expected a table, written [{name}]")
         elif name == "plugins":
             sections[name] = _plugins_section(value, source, problems)
         else:
-            sections[name] = _section(known[name], value, f"{source}: {name}", problems)
+            sections[name] = convert_section(known[name], value, f"{source}: {name}", problems)
     if problems:
         raise ConfigError(problems)
     return Config(**sections)
 
 
-def _section(kind: type[Section], data: Mapping[str, Any], where: str, problems: list[str]) -> Section | None:
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    values: dict[str, Any] = {}
+def convert_section(kind: type[_S], data: Mapping[str, Any], where: str, problems: list[str]) -> _S | None:
+    """Turn one table into its struct `kind`, or return `None` when it has a problem.
+
+    What is wrong is added to `problems`, each with `where` and its key. Plugins' settings take this way as well.
+    """
+    before = len(problems)
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for key, value in data.items():
         if key not in fields:
-            problems.append(f"{where}.{key}: unknown key{_suggest(key, fields)}")
+            problems.append(f"{where}.{key}: unknown key{suggest(key, fields)}")
             continue
         try:
-            values[key] = msgspec.convert(value, fields[key])
+            msgspec.convert(value, fields[key].type)
         except msgspec.ValidationError as error:
-            problems.append(f"{where}.{key}: {_plain(error)}")
-    return None if problems else kind(**values)
+            problems.append(_problem(f"{where}.{key}", error))
+    for name, field in fields.items():
+        if field.required and name not in data:
+            problems.append(f"{where}.{name}: missing; this key has no default")
+    if len(problems) > before:
+        return None
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:  # a rule that spans several keys
+        problems.append(_problem(where, error))
+        return None
 
 
 def _plugins_section(data: Mapping[str, Any], source: str, problems: list[str]) -> PluginsConfig:
@@ -176,7 +193,7 @@ def _plugins_section(data: Mapping[str, Any], source: str, problems: list[str]) 
             try:
                 disabled = msgspec.convert(value, tuple[str, ...])
             except msgspec.ValidationError as error:
-                problems.append(f"{source}: plugins.disabled: {_plain(error)}")
+                problems.append(_problem(f"{source}: plugins.disabled", error))
         elif isinstance(value, dict):
             settings[key] = value
         else:
@@ -184,14 +201,17 @@ def _plugins_section(data: Mapping[str, Any], source: str, problems: list[str]) 
     return PluginsConfig(disabled=disabled, settings=settings)
 
 
-def _suggest(word: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown `word`: what was probably meant, or all that is known."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(names) or 'none'}"
 
 
-def _plain(error: msgspec.ValidationError) -> str:
-    text = str(error)
-    return text[:1].lower() + text[1:]
+def _problem(where: str, error: msgspec.ValidationError) -> str:
+    """msgspec names the place inside a value at the end of its message; a person looks for it in front."""
+    text, _, inside = str(error).partition(" - at `$")
+    return f"{where}{inside.rstrip('`')}: {text[:1].lower()}{text[1:]}"
 
 
 def example_config() -> str:
