@@ -1,0 +1,1 @@
+"""This is where the embedded extractor and its model card lie."""
