@@ -1,0 +1,162 @@
+"""This is where what people and programs ask of an agent is answered."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_agent.agent.archive import Archive
+from edge_agent.agent.labels import clean_label
+from edge_agent.agent.serving import Serving
+from edge_agent.errors import EdgeAgentError, NoModelError, NotFoundError
+from edge_agent.ml.model import MLModel
+from edge_agent.plugins import PluginHost
+from edge_agent.store.registry import VersionRegistry
+from edge_agent.store.samples import Sample, SampleStore
+from edge_agent.vision.engine import Engine, Extraction
+
+FORGETTING = "forgetting"
+"""Where the store keeps the digests a removal has still to deal with."""
+
+
+class Answers:
+    """One method for each thing that can be asked; every answer is plain data that JSON can carry.
+
+    Errors are raised as `UserError` and its kind, with one line that says what is wrong and what to do.
+    """
+
+    def __init__(
+        self,
+        store: SampleStore,
+        archive: Archive,
+        registry: VersionRegistry,
+        engine: Engine,
+        plugins: PluginHost,
+        serving: Serving,
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._registry = registry
+        self._engine = engine
+        self._plugins = plugins
+        self._serving = serving
+
+    def predict(
+        self, names: Sequence[str], fds: Sequence[int], *, top: int | None = None, version: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Classify open files; `names[i]` is what `fds[i]` is called in the answer.  Closes every descriptor."""
+        try:
+            number, model = self._serving.model_for(version)
+        except EdgeAgentError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        facts = self._engine.start()
+        if facts.n_features != model.n_features:
+            for fd in fds:
+                os.close(fd)
+            raise NoModelError(
+                f"version {number} was made for another extractor; it is replaced once the archive was read again"
+            )
+        return [
+            _prediction(extraction, model, number, top)
+            for extraction in self._engine.extract(zip(names, fds, strict=True))
+        ]
+
+    def versions(self) -> list[dict[str, Any]]:
+        """All published versions, newest first."""
+        return [version.to_json() for version in reversed(self._registry.versions())]
+
+    def roll_back(self, to: int | None) -> dict[str, Any]:
+        """Serve an older version again: the parent of the current one, or the one named."""
+        previous = self._serving.version
+        if previous is None:
+            raise NoModelError("no version has been published yet, so there is nothing to roll back to")
+        self._registry.roll_back(to)
+        self._serving.reload()
+        version = self._serving.version
+        assert version is not None
+        self._plugins.version_rolled_back(version=version, previous=previous.number)
+        return {"version": version.number, "previous": previous.number}
+
+    def samples(self, label: str | None, limit: int | None, offset: int) -> list[dict[str, Any]]:
+        """The stored samples in the order they came."""
+        if label is not None and label not in self._store.counts():
+            raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
+        rows = self._store.list(label=label, limit=limit, offset=offset)
+        return [_sample(sample) for sample in rows]
+
+    def relabel(self, digest: str, label: str) -> dict[str, Any]:
+        """Give a sample another label; the next version learns it so."""
+        label = clean_label(label)
+        before = self._store.get(digest)
+        stored = ""
+        if before.stored_path:
+            stored = str(Path(before.stored_path).parent.parent / label / Path(before.stored_path).name)
+        after = self._store.relabel(before.digest, label, stored_path=stored)
+        self._archive.settle(after)
+        return {"digest": after.digest, "label": label, "previous": before.label}
+
+    def forget(self, *, digest: str | None, label: str | None) -> dict[str, Any]:
+        """Remove a sample, or all of a label: the picture's bytes, its features and its row.
+
+        Versions that learned from it are replaced by the next update, which is due at once.
+        """
+        if digest is not None:
+            doomed = [self._store.get(digest)]
+        else:
+            assert label is not None
+            doomed = self._store.list(label=label)
+            if not doomed:
+                raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
+        # The list is kept until all is gone, so that an interrupted removal is finished at the next start.
+        self._store.meta_set(FORGETTING, json.dumps([sample.digest for sample in doomed]))
+        self.finish_forgetting()
+        return {"forgotten": len(doomed), "labels": sorted({sample.label for sample in doomed})}
+
+    def finish_forgetting(self) -> None:
+        """Carry out what the store says is to be forgotten; nothing when nothing is."""
+        for digest in json.loads(self._store.meta_get(FORGETTING) or "[]"):
+            self._archive.remove(digest)
+            self._store.remove(digest)
+        self._store.meta_set(FORGETTING, None)
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {
+        "digest": sample.digest,
+        "label": sample.label,
+        "added": sample.added_at,
+        "source": sample.source_name,
+        "path": sample.stored_path,
+        "width": sample.width,
+        "height": sample.height,
+    }
+
+
+def _prediction(extraction: Extraction, model: MLModel, version: int, top: int | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "path": extraction.key,
+        "label": None,
+        "probability": None,
+        "probabilities": {},
+        "unknown": False,
+        "version": version,
+        "error": extraction.error,
+    }
+    if extraction.features is None:
+        return answer
+    X = extraction.features[None, :]
+    row = model.predict_proba(X)[0]
+    order = np.argsort(-row, kind="stable")[:top]
+    best = int(order[0])
+    answer["label"] = model.classes[best]
+    answer["probability"] = float(row[best])
+    answer["probabilities"] = {model.classes[i]: float(row[i]) for i in order}
+    answer["unknown"] = bool(model.is_unknown(X)[0])
+    return answer

@@ -1,0 +1,63 @@
+"""This is where pictures that were learned from are kept, found again and removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_agent.agent.home import Home
+from edge_agent.store.atomic import move_file, unlink_file
+from edge_agent.store.samples import Sample
+
+DIGEST_PART = 16
+
+
+class Archive:
+    """The folder `archive/<label>/`; every file's name carries the first part of its digest.
+
+    The name is what makes it robust: a picture whose row and place disagree after a crash is found by its digest.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def stored_path(self, label: str, name: str, digest: str) -> str:
+        """Where a picture belongs, relative to the state directory: label, stem, part of the digest, suffix."""
+        path = Path(name)
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).strip("._")[:60] or "picture"
+        suffix = path.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", path.suffix) else ""
+        file_name = f"{stem}-{digest[:DIGEST_PART]}{suffix}"
+        return str(self._home.archive_folder.relative_to(self._home.path) / label / file_name)
+
+    def keep(self, source: Path, stored_path: str) -> None:
+        """Move a file to its place; one that is there already makes `source` superfluous."""
+        target = self._home.path / stored_path
+        if target.exists():
+            unlink_file(source)
+        else:
+            move_file(source, target)
+
+    def find(self, sample: Sample) -> Path | None:
+        """The picture of a sample, or None when it was not kept."""
+        if not sample.stored_path:
+            return None
+        expected = self._home.path / sample.stored_path
+        return expected if expected.exists() else next(self._copies(sample.digest), None)
+
+    def settle(self, sample: Sample) -> None:
+        """Make the picture lie where its row says, once: after a relabel, or a crash in the middle of one."""
+        if not sample.stored_path:
+            return
+        target = self._home.path / sample.stored_path
+        for copy in self._copies(sample.digest):
+            if copy != target:
+                self.keep(copy, sample.stored_path)
+
+    def remove(self, digest: str) -> None:
+        """Remove every copy of a picture, wherever a crash may have left one."""
+        for copy in self._copies(digest):
+            unlink_file(copy)
+
+    def _copies(self, digest: str) -> Iterator[Path]:
+        yield from sorted(self._home.archive_folder.glob(f"*/*-{digest[:DIGEST_PART]}*"))

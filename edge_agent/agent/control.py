@@ -1,0 +1,135 @@
+"""This is where a running agent listens to what other processes ask of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import struct
+import threading
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from typing import Any
+
+from edge_agent.agent.agent import Agent, Request
+from edge_agent.agent.home import Home
+from edge_agent.agent.sockets import ANSWER_SECONDS, IO_SECONDS, MAX_FDS, MAX_REQUEST_BYTES, read_line, short_address
+from edge_agent.errors import EdgeAgentError, HomeError, UserError
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 16
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class ControlSocket:
+    """The Unix socket of a running agent: 0600, and only its own user or root is answered."""
+
+    def __init__(self, home: Home, agent: Agent) -> None:
+        self._path = home.socket_path
+        self._agent = agent
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._closing = threading.Event()
+        self._server: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Listen; the home's lock is held, so whatever lies at the path is a leftover."""
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with short_address(self._path) as short:
+                mask = os.umask(0o177)
+                try:
+                    server.bind(short)
+                finally:
+                    os.umask(mask)
+            server.listen(MAX_CONNECTIONS)
+        except OSError as error:
+            server.close()
+            raise HomeError(f"{self._path}: cannot listen there: {error.strerror}") from None
+        self._server = server
+        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening; requests that are being answered end on their own."""
+        self._closing.set()
+        if self._server is None:
+            return
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        if self._thread is not None:
+            self._thread.join(timeout=IO_SECONDS)
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def _accept(self) -> None:
+        assert self._server is not None
+        while not self._closing.is_set():
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                if self._closing.is_set():
+                    return
+                continue
+            if not self._places.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(target=self._serve, args=(connection,), name="control-client", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                connection.settimeout(IO_SECONDS)
+                if not _trusted(connection):
+                    _send(connection, {"error": "UserError", "message": "this agent answers only its own user"})
+                    return
+                request = _receive(connection)
+                if request is not None:
+                    self._agent.ask(request)
+                    _send(connection, _outcome(request))
+        except OSError as error:
+            log.debug("a client went away: %s", error)
+        finally:
+            self._places.release()
+
+
+def _trusted(connection: socket.socket) -> bool:
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(raw)
+    return uid in (0, os.getuid())
+
+
+def _receive(connection: socket.socket) -> Request | None:
+    """One request with its descriptors, or None when the client sent none (it only looked whether we run)."""
+    data, fds, _, _ = socket.recv_fds(connection, 65536, MAX_FDS)
+    if not data:
+        return None
+    try:
+        if not data.endswith(b"\n"):
+            data += read_line(connection, limit=MAX_REQUEST_BYTES)
+        message = json.loads(data)
+        name, arguments = str(message["name"]), dict(message["arguments"])
+    except (ValueError, KeyError, TypeError, UserError) as error:
+        for fd in fds:
+            os.close(fd)
+        _send(connection, {"error": "UserError", "message": f"not a request: {error}"})
+        return None
+    return Request(name, arguments, list(fds))
+
+
+def _outcome(request: Request) -> dict[str, Any]:
+    try:
+        return {"result": request.reply.result(timeout=ANSWER_SECONDS)}
+    except EdgeAgentError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    except FutureTimeoutError:
+        return {"error": "EdgeAgentError", "message": "the agent took too long"}
+
+
+def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(message).encode() + b"\n")

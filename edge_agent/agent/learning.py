@@ -1,0 +1,346 @@
+"""This is where stored samples become a published version: train, evaluate, decide, publish."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent import __version__
+from edge_agent.agent.evaluation import Evaluation, compare
+from edge_agent.agent.policy import UpdateSituation
+from edge_agent.agent.split import Split, judges, split
+from edge_agent.config import LearningConfig, UpdateConfig
+from edge_agent.errors import DamagedError, EdgeAgentError, UserError
+from edge_agent.hookspecs import Decision
+from edge_agent.ml.heads.protocol import Head
+from edge_agent.ml.model import MLModel, MLModelConfiguration
+from edge_agent.ml.parameters import MLParameterKey
+from edge_agent.ml.update import (
+    MLTaskState,
+    MLUpdateContext,
+    MLUpdateProgressEvent,
+    MLUpdateProgressHandlers,
+    MLUpdateTask,
+    TaskStateChange,
+    TrainingEvent,
+)
+from edge_agent.plugins import PluginHost
+from edge_agent.store.atomic import write_json
+from edge_agent.store.registry import Version, VersionFacts, VersionRegistry
+from edge_agent.store.samples import SampleStore, TrainingSet
+from edge_agent.vision.engine import EngineFacts
+
+log = logging.getLogger(__name__)
+
+MODEL_FOLDER = "model"
+SAMPLES_FILE = "samples.json"
+EVALUATION_FILE = "evaluation.json"
+LEARNED_REVISION = "learned_revision"
+"""Where the store keeps which of its revisions the last finished update saw."""
+
+CHECKED_ROWS = 64
+"""A version is reloaded from disk and must predict the same as in memory on this many samples."""
+
+EVENT_NAMES = {
+    MLUpdateProgressEvent.TRAINING_BEGIN: "training_begin",
+    MLUpdateProgressEvent.MINI_BATCH_END: "mini_batch_end",
+    MLUpdateProgressEvent.EPOCH_END: "epoch_end",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one update ended, as a person or a program is told."""
+
+    state: str
+    """`published`, `refused`, `failed`, `cancelled` or `nothing`."""
+
+    version: int | None
+    accuracy: float | None
+    seconds: float
+    samples: int
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return {
+            "state": self.state,
+            "version": self.version,
+            "accuracy": self.accuracy,
+            "seconds": round(self.seconds, 3),
+            "samples": self.samples,
+            "message": self.message,
+        }
+
+
+@dataclass
+class _Running:
+    task: MLUpdateTask
+    training_set: TrainingSet
+    parts: Split
+    revision: int
+    started: float
+
+
+class Learning:
+    """Runs one update at a time; training is on the task's own thread, everything else on the agent's.
+
+    `tell` is called on the training thread with a fact for the agent's inbox; nothing else crosses threads.
+    """
+
+    def __init__(
+        self,
+        store: SampleStore,
+        registry: VersionRegistry,
+        plugins: PluginHost,
+        heads: Mapping[str, type[Head]],
+        learning: LearningConfig,
+        update: UpdateConfig,
+        tell: Callable[[TaskStateChange | TrainingEvent], None],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if learning.head not in heads:
+            raise UserError(
+                f"learning.head: no method is named {learning.head!r}; known are {', '.join(sorted(heads))}"
+            )
+        self._store = store
+        self._registry = registry
+        self._plugins = plugins
+        self._heads = heads
+        self._learning = learning
+        self._update = update
+        self._tell = tell
+        self._monotonic = monotonic
+        self._running: _Running | None = None
+        self._revision_seen = store.revision
+        self._changed_at = monotonic()
+        self.last: Outcome | None = None
+
+    @property
+    def task(self) -> MLUpdateTask | None:
+        """The update that is under way, or None."""
+        return self._running.task if self._running else None
+
+    def situation(self, current: Version | None, facts: EngineFacts | None, *, forced: bool) -> UpdateSituation:
+        """What the policy needs to know to decide whether to update now."""
+        now = self._monotonic()
+        if self._store.revision != self._revision_seen:
+            self._revision_seen, self._changed_at = self._store.revision, now
+        labels = self._store.counts()
+        new = self._store.revision - int(self._store.meta_get(LEARNED_REVISION) or 0)
+        if facts and current and current.extractor_fingerprint != facts.fingerprint:
+            new = max(new, sum(labels.values()))
+        known = set(current.labels) if current else set()
+        return UpdateSituation(
+            new_samples=new,
+            seconds_since_last_change=now - self._changed_at,
+            unknown_labels={label: count for label, count in labels.items() if label not in known},
+            current_version=current.number if current else None,
+            labels=labels,
+            forced=forced,
+            pending_files=0,
+        )
+
+    def start(self, facts: EngineFacts) -> bool:
+        """Begin an update from all stored samples; False when there is nothing to learn from."""
+        assert self._running is None
+        training_set = self._store.snapshot(facts.fingerprint)
+        parts = split(training_set.items, self._learning.held_out_fraction)
+        if not parts.training:
+            return False
+        base = MLModel.factory(
+            self._heads[self._learning.head],
+            n_features=facts.n_features,
+            extractor_fingerprint=facts.fingerprint,
+        )
+        task = MLUpdateTask(
+            for_model_at=base,
+            training_data=training_set.provider(parts.training),
+            configuration=MLModelConfiguration(parameters=self._parameters(base)),
+            progress_handlers=self._handlers(),
+            on_state_change=self._tell,
+        )
+        self._running = _Running(task, training_set, parts, self._store.revision, self._monotonic())
+        task.resume()
+        return True
+
+    def _parameters(self, base: MLModel) -> dict[MLParameterKey, Any]:
+        """The head's parameters from the configuration, refused by name when the head has no such parameter."""
+        known = {key.name: key for key in base.model_description.parameter_descriptions_by_key}
+        given = dict(self._learning.parameters)
+        if "seed" in known:
+            given.setdefault("seed", self._learning.random_state)
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise UserError(
+                f"learning.parameters.{unknown[0]}: the head {self._learning.head!r} has no such parameter;"
+                f" it has {', '.join(sorted(known)) or 'none'}"
+            )
+        return {known[name]: value for name, value in given.items()}
+
+    def _handlers(self) -> MLUpdateProgressHandlers:
+        events = MLUpdateProgressEvent.TRAINING_BEGIN | MLUpdateProgressEvent.EPOCH_END
+        if self._plugins.listens("mini_batch_end"):
+            events |= MLUpdateProgressEvent.MINI_BATCH_END
+
+        def progress(context: MLUpdateContext) -> None:
+            self._tell(training_event(context, EVENT_NAMES[context.event]))
+
+        def completion(context: MLUpdateContext) -> None:
+            self._tell(training_event(context, "training_end"))
+
+        return MLUpdateProgressHandlers(
+            for_events=events, progress_handler=progress, completion_handler=completion
+        )
+
+    def cancel(self) -> None:
+        """Ask the running update to stop at its next mini-batch."""
+        if self._running:
+            self._running.task.cancel()
+
+    def finish(self, current: Version | None, serving: MLModel | None, facts: EngineFacts) -> Outcome:
+        """Take the ended task through evaluation, decision and publishing; the agent's thread."""
+        assert self._running is not None
+        running, self._running = self._running, None
+        running.task.wait()
+        samples = len(running.parts.training)
+        try:
+            outcome = self._conclude(running, current, serving, facts)
+        except EdgeAgentError as error:
+            log.error("the update failed: %s", error)
+            outcome = Outcome("failed", None, None, self._monotonic() - running.started, samples, str(error))
+        if outcome.state in ("published", "refused"):
+            self._store.meta_set(LEARNED_REVISION, str(running.revision))
+        self._store.record_update(
+            state=outcome.state,
+            version=outcome.version,
+            samples=outcome.samples,
+            seconds=outcome.seconds,
+            accuracy=outcome.accuracy,
+            message=outcome.message,
+        )
+        self.last = outcome
+        return outcome
+
+    def _conclude(
+        self, running: _Running, current: Version | None, serving: MLModel | None, facts: EngineFacts
+    ) -> Outcome:
+        samples = len(running.parts.training)
+
+        def ended(state: str, message: str, *, version: int | None = None, accuracy: float | None = None) -> Outcome:
+            return Outcome(state, version, accuracy, self._monotonic() - running.started, samples, message)
+
+        if running.task.state is MLTaskState.CANCELLED:
+            return ended("cancelled", "the update was cancelled")
+        if running.task.state is not MLTaskState.COMPLETED:
+            return ended("failed", str(running.task.error))
+        candidate = running.task.model
+        if current and current.extractor_fingerprint != facts.fingerprint:
+            serving = None
+        evaluation = self._evaluate(running, candidate, current, serving)
+        decision = self._plugins.accept_candidate(evaluation)
+        self._plugins.candidate_evaluated(evaluation=evaluation, decision=decision)
+        accuracy = evaluation.candidate.accuracy
+        if not decision.answer:
+            return ended("refused", decision.reason, accuracy=accuracy)
+        version = self._publish(running, candidate, current, facts, evaluation, decision)
+        return ended("published", decision.reason, version=version.number, accuracy=accuracy)
+
+    def _evaluate(
+        self, running: _Running, candidate: MLModel, current: Version | None, serving: MLModel | None
+    ) -> Evaluation:
+        learned = set(running.parts.training)
+        stored = dict(running.training_set.items)
+        then = learned_samples(current) if current and serving else {}
+        forgotten = any(stored.get(digest) != label for digest, label in then.items())
+        held_out = judges(running.parts.held_out, learned | set(then))
+        proba = _predict(candidate, running.training_set, held_out)
+        return compare(
+            candidate_proba=proba,
+            candidate_classes=candidate.classes,
+            current_proba=_predict(serving, running.training_set, held_out) if serving else None,
+            current_classes=serving.classes if serving else None,
+            y_true=[stored[digest] for digest in held_out],
+            forgotten=forgotten,
+        )
+
+    def _publish(
+        self,
+        running: _Running,
+        candidate: MLModel,
+        current: Version | None,
+        facts: EngineFacts,
+        evaluation: Evaluation,
+        decision: Decision,
+    ) -> Version:
+        stored = dict(running.training_set.items)
+        checked = list(running.parts.training[:CHECKED_ROWS])
+        expected = _predict(candidate, running.training_set, checked)
+
+        def write(folder: Path) -> None:
+            candidate.write(to=folder / MODEL_FOLDER)
+            learned = {digest: stored[digest] for digest in running.parts.training}
+            write_json(folder / SAMPLES_FILE, {"samples": learned})
+            verdict = {"accepted": decision.answer, "reason": decision.reason}
+            write_json(folder / EVALUATION_FILE, {"decision": verdict, **evaluation.to_json()})
+
+        def verify(folder: Path) -> None:
+            reloaded = MLModel.load(folder / MODEL_FOLDER, heads=self._heads)
+            if not np.array_equal(_predict(reloaded, running.training_set, checked), expected):
+                raise DamagedError(f"{folder}: the saved version does not predict as it did in memory")
+
+        version = self._registry.publish(
+            write,
+            VersionFacts(
+                parent=current.number if current else None,
+                labels=tuple(candidate.classes),
+                n_features=facts.n_features,
+                n_samples=len(running.parts.training),
+                extractor_fingerprint=facts.fingerprint,
+                extractor_name=facts.name,
+                head=self._learning.head,
+                parameters=candidate.head.describe(),
+                metrics=evaluation.candidate.to_json(),
+                accuracy=evaluation.candidate.accuracy,
+                agent_version=__version__,
+            ),
+            verify,
+        )
+        self._registry.prune(self._update.keep_versions)
+        return version
+
+
+def training_event(context: MLUpdateContext, name: str) -> TrainingEvent:
+    """The plain facts of a progress event, free of the model and the task."""
+    return TrainingEvent(
+        task_identifier=context.task.task_identifier,
+        event=name,
+        state=context.task.state.name.lower(),
+        metrics={key.name: value for key, value in context.metrics.items()},
+        parameters={str(key): value for key, value in context.parameters.items()},
+    )
+
+
+def learned_samples(version: Version) -> dict[str, str]:
+    """The digests a version learned from, with the label each had then."""
+    data = json.loads((version.path / SAMPLES_FILE).read_text())
+    return dict(data["samples"])
+
+
+def _predict(model: MLModel, samples: TrainingSet, digests: list[str], rows: int = 512) -> NDArray[np.float64]:
+    """Class probabilities, float64[n, n_classes], block by block so that memory does not grow with n."""
+    provider = samples.provider(digests)
+    blocks = [
+        model.predict_proba(provider.arrays(range(start, min(start + rows, len(digests))))[0])
+        for start in range(0, len(digests), rows)
+    ]
+    return np.concatenate(blocks) if blocks else np.zeros((0, len(model.classes)))

@@ -1,0 +1,71 @@
+"""This is where archived pictures are read again for an extractor that has not seen them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+from edge_agent.agent.archive import Archive
+from edge_agent.store.samples import Sample, SampleStore
+from edge_agent.vision.engine import Engine
+
+log = logging.getLogger(__name__)
+
+BATCH_SAMPLES = 32
+
+
+class Refresh:
+    """Extracts what is missing after the extractor, its runtime or its delegate changed.
+
+    Features of different fingerprints are never mixed, so until this is done the samples concerned are not learned
+    from.
+    """
+
+    def __init__(self, store: SampleStore, archive: Archive, engine: Engine) -> None:
+        self._store = store
+        self._archive = archive
+        self._engine = engine
+        self._hopeless: set[str] = set()
+
+    def step(self, between: Callable[[], None]) -> int:
+        """Extract one batch; returns how many samples are still to be tried."""
+        fingerprint = self._engine.start().fingerprint
+        missing = self._missing(fingerprint)
+        for extraction in self._engine.extract(self._jobs(missing[:BATCH_SAMPLES])):
+            digest = str(extraction.key)
+            if extraction.features is not None and extraction.digest == digest:
+                self._store.put_features(digest, fingerprint, extraction.features)
+            elif extraction.features is not None:
+                self._give_up(digest, "the archived file is not the one that was learned from")
+            elif extraction.permanent:
+                self._give_up(digest, extraction.error or "no features came out")
+            between()
+        return max(0, len(missing) - BATCH_SAMPLES)
+
+    @property
+    def lost(self) -> int:
+        """How many samples cannot be learned from because their picture is gone or damaged."""
+        return len(self._hopeless)
+
+    def _missing(self, fingerprint: str) -> list[Sample]:
+        limit = BATCH_SAMPLES + 1 + len(self._hopeless)
+        rows = self._store.missing_features(fingerprint, limit)
+        return [sample for sample in rows if sample.digest not in self._hopeless]
+
+    def _jobs(self, samples: list[Sample]) -> Iterator[tuple[object, int]]:
+        for sample in samples:
+            path = self._archive.find(sample)
+            if path is None:
+                self._give_up(sample.digest, "its picture was not archived")
+                continue
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError as error:
+                self._give_up(sample.digest, f"{path}: {error.strerror}")
+                continue
+            yield sample.digest, fd
+
+    def _give_up(self, digest: str, reason: str) -> None:
+        self._hopeless.add(digest)
+        log.warning("sample %s cannot be learned from with this extractor: %s", digest[:12], reason)

@@ -1,0 +1,43 @@
+"""This is where samples are divided into those to train on and those held out for evaluation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+SMALL_LABEL = 5
+"""A label with fewer training samples than this trains on its held-out ones too: a version that has seen a label's
+only two pictures is worth more than a figure computed on one of them."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Digests in the order they were given: what is learned from, and what may judge the result."""
+
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+def is_held_out(digest: str, fraction: float) -> bool:
+    """Whether a picture belongs to the held-out side.
+
+    The side follows from the picture's own bytes (sha256, hex), so no picture ever changes sides and no list has to
+    be kept. `fraction` is the share of all pictures that is held out, 0 to 1.
+    """
+    return int(digest[:8], 16) < fraction * 0x1_0000_0000
+
+
+def split(samples: Sequence[tuple[str, str]], fraction: float) -> Split:
+    """Divide `(digest, label)` pairs; small labels train on everything they have."""
+    aside = {digest for digest, _ in samples if is_held_out(digest, fraction)}
+    training_counts = Counter(label for digest, label in samples if digest not in aside)
+    small = {label for _, label in samples if training_counts[label] < SMALL_LABEL}
+    training = tuple(digest for digest, label in samples if digest not in aside or label in small)
+    held_out = tuple(digest for digest, label in samples if digest in aside and label not in small)
+    return Split(training, held_out)
+
+
+def judges(held_out: Sequence[str], learned: Collection[str]) -> list[str]:
+    """The held-out digests that none of the compared versions has learned from."""
+    return [digest for digest in held_out if digest not in learned]

@@ -1,0 +1,139 @@
+"""This is where the stages of an agent are built, each from its own section, and closed in the opposite order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_agent.agent.answers import Answers
+from edge_agent.agent.archive import Archive
+from edge_agent.agent.dropfolder import DropFolder
+from edge_agent.agent.home import Home
+from edge_agent.agent.intake import Intake
+from edge_agent.agent.learning import Learning
+from edge_agent.agent.refresh import Refresh
+from edge_agent.agent.serving import Serving
+from edge_agent.config import Config
+from edge_agent.errors import UserError
+from edge_agent.ml.update import TaskStateChange, TrainingEvent
+from edge_agent.plugins import PluginHost
+from edge_agent.store.atomic import ProcessLock
+from edge_agent.store.registry import VersionRegistry
+from edge_agent.store.samples import SampleStore
+from edge_agent.vision.engine import Engine
+from edge_agent.vision.preprocessing import ExtractorCard
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Where time comes from; tests bring their own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one agent; `close` undoes `open_stages`."""
+
+    home: Home
+    card: ExtractorCard
+    store: SampleStore
+    registry: VersionRegistry
+    engine: Engine
+    folder: DropFolder
+    serving: Serving
+    learning: Learning
+    intake: Intake
+    refresh: Refresh
+    answers: Answers
+    _closing: ExitStack = field(repr=False)
+
+    def close(self) -> None:
+        """Stop taking input, end the engine, close the store and give the lock back."""
+        self._closing.close()
+
+
+def open_stages(
+    home: Home,
+    config: Config,
+    plugins: PluginHost,
+    *,
+    drop_folder: Path,
+    watch: bool,
+    ring: Callable[[], None],
+    tell: Callable[[TaskStateChange | TrainingEvent], None],
+    clocks: Clocks,
+) -> Stages:
+    """Lock the state directory and build every stage on it.
+
+    Raises `HomeError`, `HomeLockedError`, `StoreError` or `UserError`; what was opened by then is closed again.
+    """
+    heads = plugins.register_heads()
+    card = _card(config.extractor.name, plugins.register_extractors())
+    home.make()
+    with ExitStack() as closing:
+        lock = ProcessLock(home.lock_path)
+        lock.acquire()
+        closing.callback(lock.release)
+        registry = VersionRegistry(home.models_folder, clock=clocks.wall)
+        registry.clean()
+        store = SampleStore(home.database_path, clock=clocks.wall)
+        closing.callback(store.close)
+        engine = Engine(card, config.pictures, config.extractor, monotonic=clocks.monotonic)
+        closing.callback(engine.close)
+        folder = DropFolder(config.drop_folder, drop_folder, doorbell=ring, monotonic=clocks.monotonic)
+        folder.open(watch=watch)
+        closing.callback(folder.close)
+        archive = Archive(home)
+        serving = Serving(registry, heads)
+        serving.reload()
+        learning = Learning(
+            store,
+            registry,
+            plugins,
+            heads,
+            config.learning,
+            config.update,
+            tell,
+            monotonic=clocks.monotonic,
+        )
+        intake = Intake(
+            home,
+            store,
+            archive,
+            folder,
+            engine,
+            plugins,
+            config.drop_folder,
+            config.pictures,
+            monotonic=clocks.monotonic,
+            clock=clocks.wall,
+        )
+        answers = Answers(store, archive, registry, engine, plugins, serving)
+        answers.finish_forgetting()
+        return Stages(
+            home=home,
+            card=card,
+            store=store,
+            registry=registry,
+            engine=engine,
+            folder=folder,
+            serving=serving,
+            learning=learning,
+            intake=intake,
+            refresh=Refresh(store, archive, engine),
+            answers=answers,
+            _closing=closing.pop_all(),
+        )
+
+
+def _card(name: str, known: dict[str, ExtractorCard]) -> ExtractorCard:
+    if name not in known:
+        raise UserError(
+            f"extractor.name: no extractor is named {name!r}; known are {', '.join(sorted(known)) or 'none'}"
+        )
+    return known[name]

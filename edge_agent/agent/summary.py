@@ -1,0 +1,50 @@
+"""This is where what is going on is put into the words of `status --json`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from edge_agent.agent.stages import Stages
+from edge_agent.agent.status import AgentState
+from edge_agent.plugins import PluginHost
+
+
+def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble: str) -> dict[str, Any]:
+    """The facts of a status document; other programs rely on the names."""
+    facts = stages.engine.facts
+    version = stages.serving.version
+    last = stages.learning.last_update()
+    return {
+        "state": state.value,
+        "trouble": trouble,
+        "pid": os.getpid(),
+        "version": version.number if version else None,
+        "accuracy": version.accuracy if version else None,
+        "samples": stages.store.count(),
+        "labels": stages.store.counts(),
+        "pending": stages.folder.pending,
+        "rejected": stages.intake.rejected,
+        "unusable": stages.refresh.lost,
+        "watching": stages.folder.watching,
+        "drop_folder": str(stages.folder.path),
+        "updating": stages.learning.task is not None,
+        "extractor": {
+            "name": stages.card.name,
+            "fingerprint": facts.fingerprint if facts else None,
+            "n_features": stages.card.n_features,
+        },
+        "engine": {"pid": facts.pid if facts else None, "restarts": stages.engine.restarts},
+        "delegate": {"name": facts.delegate if facts else "cpu", "requested": "cpu", "fallback_reason": None},
+        "last_update": last,
+        "plugins": [
+            {
+                "name": report.name,
+                "version": report.version,
+                "errors": report.errors,
+                "last_error": report.last_error,
+                "dropped": report.dropped,
+            }
+            for report in plugins.reports()
+        ],
+    }

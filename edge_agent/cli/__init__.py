@@ -1,0 +1,101 @@
+"""This is where the command line begins: the group of commands and the exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from edge_agent import __version__
+from edge_agent.cli.output import complain
+from edge_agent.cli.settings import Settings
+from edge_agent.errors import ConfigError, EdgeAgentError, UserError
+
+COMMANDS = {
+    "init": "edge_agent.cli.setup:init",
+    "config": "edge_agent.cli.setup:config",
+    "run": "edge_agent.cli.run:run",
+    "demo": "edge_agent.cli.demo:demo",
+    "add": "edge_agent.cli.samples:add",
+    "samples": "edge_agent.cli.samples:samples",
+    "forget": "edge_agent.cli.samples:forget",
+    "update": "edge_agent.cli.versions:update",
+    "versions": "edge_agent.cli.versions:versions",
+    "rollback": "edge_agent.cli.versions:rollback",
+    "predict": "edge_agent.cli.predict:predict",
+    "evaluate": "edge_agent.cli.predict:evaluate",
+    "status": "edge_agent.cli.status:status",
+    "plugins": "edge_agent.cli.status:plugins",
+}
+"""Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""
+
+
+class LazyGroup(click.Group):
+    """The built-in commands by name, and those that plugins register."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name, built-in ones first in the order a newcomer meets them."""
+        return [*COMMANDS, *sorted(_plugin_commands(ctx))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a built-in command, or ask the plugins."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return _plugin_commands(ctx).get(cmd_name)
+        module, _, attribute = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
+    settings = ctx.ensure_object(Settings)
+    return settings.plugin_commands(taken=COMMANDS)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edge-agent")
+@click.option("--home", envvar="EDGE_AGENT_HOME", metavar="DIR", help="State directory (or EDGE_AGENT_HOME).")
+@click.option("--config", "config_file", metavar="FILE", help="Configuration; without it HOME/edge-agent.toml if there.")
+@click.pass_context
+def edge_agent(ctx: click.Context, home: str | None, config_file: str | None) -> None:
+    """A small board learns what its owner shows it, by itself, on the device."""
+    ctx.obj = Settings(home, config_file)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; 2 is a user's mistake, 1 a failure, 130 an interruption."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command and return its exit status; an error is one line on standard error."""
+    try:
+        result = edge_agent.main(args=arguments, prog_name="edge-agent", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        return complain("interrupted", status=130)
+    except KeyboardInterrupt:
+        return complain("interrupted", status=130)
+    except click.ClickException as error:
+        return complain(error.format_message(), status=2)
+    except ConfigError as error:
+        for problem in error.problems:
+            complain(problem)
+        return 2
+    except UserError as error:
+        return complain(str(error), status=2)
+    except EdgeAgentError as error:
+        return complain(str(error), status=1)
+    except BrokenPipeError:
+        # The reader of a pipe went away, as `head` does; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001  # `main`: a defect ends in one line, not in a page of code
+        if os.environ.get("EDGE_AGENT_DEBUG"):
+            raise
+        return complain(f"unexpected {type(error).__name__}: {error} (set EDGE_AGENT_DEBUG=1 for details)", status=1)
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,68 @@
+"""This is where the command line speaks: JSON for programs, tables and bars for people, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+
+
+def complain(text: str, *, status: int = 1) -> int:
+    """Print an error as one line on standard error; returns the exit status."""
+    line = " ".join(str(text).split())
+    print(f"edge-agent: {line}", file=sys.stderr)
+    return status
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on standard output."""
+    print(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print aligned columns; numbers to the right, and no lines, so that `awk` and eyes read it alike."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(title), *(len(row[i]) for row in cells), 0) for i, title in enumerate(titles)]
+    numeric = [bool(cells) and all(_numeric(row[i]) for row in cells) for i in range(len(titles))]
+    for line in ([title.upper() for title in titles], *cells):
+        parts = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        print("  ".join(parts).rstrip())
+
+
+def percent(value: float | None) -> str:
+    """A share as people write it; `-` when there is none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while a block runs, on a terminal only; yields what to call with each advance."""
+    if not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _numeric(text: str) -> bool:
+    return text == "-" or text.removesuffix(" %").replace(".", "", 1).replace("-", "", 1).isdigit()

@@ -1,0 +1,81 @@
+"""This is where the daemon is started: `run`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from edge_agent.agent.agent import Agent
+from edge_agent.agent.control import ControlSocket
+from edge_agent.agent.daemon import serve
+from edge_agent.agent.home import Home
+from edge_agent.cli.output import percent, progress
+from edge_agent.cli.settings import Settings
+from edge_agent.errors import EdgeAgentError
+from edge_agent.hookspecs import hookimpl
+from edge_agent.store.samples import Rejection, Sample
+
+
+@click.command()
+@click.option("--drop", metavar="D", help="Watch this folder instead of the configured one.")
+@click.option("--once", is_flag=True, help="Take in all there is, update, publish, and exit.")
+@click.pass_obj
+def run(settings: Settings, drop: str | None, *, once: bool) -> None:
+    """Watch the drop folder, learn, and answer until told to stop."""
+    drop_folder = Path(drop).expanduser().absolute() if drop else None
+    if once:
+        _run_once(settings, drop_folder)
+        return
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    agent = settings.agent(drop_folder=drop_folder, watch=True)
+    agent.open()
+    serve(agent, ControlSocket(Home(settings.home), agent))
+
+
+class Tally:
+    """Counts what a run did, and moves a bar along."""
+
+    def __init__(self) -> None:
+        self.advance = lambda _count: None
+        self.taken = 0
+        self.rejections: list[Rejection] = []
+
+    @hookimpl
+    def sample_ingested(self, sample: Sample) -> None:  # noqa: ARG002  # the fact itself is not needed
+        """Count a stored sample."""
+        self.taken += 1
+        self.advance(1)
+
+    @hookimpl
+    def sample_rejected(self, rejection: Rejection) -> None:
+        """Remember a refused file."""
+        self.rejections.append(rejection)
+        self.advance(1)
+
+
+def _run_once(settings: Settings, drop_folder: Path | None) -> None:
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="edge-agent: %(message)s")
+    tally = Tally()
+    agent: Agent = settings.agent(drop_folder=drop_folder, extra=[("cli-tally", tally)])
+    agent.open()
+    try:
+        with progress("taking in", None) as advance:
+            tally.advance = advance
+            agent.run_until_idle()
+        facts = agent.facts()
+    finally:
+        agent.close()
+    for rejection in tally.rejections:
+        click.echo(f"rejected {rejection.path}: {rejection.reason}", err=True)
+    click.echo(f"{tally.taken} new sample(s), {len(tally.rejections)} rejected")
+    last = facts["last_update"]
+    if facts["version"] is not None:
+        accuracy = f", {percent(facts['accuracy'])} right on held-out samples" if facts["accuracy"] is not None else ""
+        click.echo(f"version {facts['version']}: {len(facts['labels'])} labels, {facts['samples']} samples{accuracy}")
+    if facts["trouble"]:
+        raise EdgeAgentError(facts["trouble"])
+    if last and last["state"] == "failed":
+        raise EdgeAgentError(f"the update failed: {last['message']}")

@@ -1,0 +1,102 @@
+"""This is where a command finds its state directory, its configuration and an agent to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.errors import NotFoundError
+
+if TYPE_CHECKING:
+    import click
+
+    from edge_agent.agent.agent import Agent
+    from edge_agent.agent.asking import Ask
+    from edge_agent.config import Config
+    from edge_agent.plugins import PluginHost
+
+CONFIG_NAME = "edge-agent.toml"
+
+
+class Settings:
+    """The two global options, and what follows from them; nothing is read before it is needed."""
+
+    def __init__(self, home: str | None = None, config_file: str | None = None) -> None:
+        self._home = home
+        self._config_file = config_file
+
+    @cached_property
+    def home(self) -> Path:
+        """The state directory, absolute."""
+        from edge_agent.agent.home import default_home
+
+        return (Path(self._home).expanduser() if self._home else default_home()).absolute()
+
+    @property
+    def config_path(self) -> Path | None:
+        """The configuration that is read: the one named, else the one in the state directory, else none."""
+        if self._config_file:
+            return Path(self._config_file).expanduser()
+        path = self.home / CONFIG_NAME
+        return path if path.exists() else None
+
+    @cached_property
+    def config(self) -> Config:
+        """The parsed configuration.  Raises `ConfigError`."""
+        from edge_agent.config import load_config
+
+        return load_config(self.config_path)
+
+    def plugins(self, extra: Sequence[tuple[str, object]] = ()) -> PluginHost:
+        """Load the plugins, and `extra` listeners of the command itself.  Raises `PluginError`, `ConfigError`."""
+        from edge_agent.default_plugins import built_in_plugins
+        from edge_agent.plugins import load_plugins
+
+        return load_plugins(self.config.plugins, built_in=[*built_in_plugins(self.config), *extra])
+
+    def plugin_commands(self, taken: Container[str]) -> dict[str, click.Command]:
+        """Commands that plugins add; a name that is taken is refused by name."""
+        from edge_agent.errors import PluginError
+
+        commands = {str(command.name): command for command in self.plugins().register_commands()}
+        for name in commands:
+            if name in taken:
+                raise PluginError(f"a plugin registers the command {name!r}, which edge-agent has already")
+        return commands
+
+    @property
+    def drop_folder(self) -> Path:
+        """The folder that is watched."""
+        from edge_agent.agent.home import Home
+
+        return Home(self.home).drop_folder(self.config.drop_folder.path)
+
+    def agent(
+        self, *, drop_folder: Path | None = None, watch: bool = False, extra: Sequence[tuple[str, object]] = ()
+    ) -> Agent:
+        """An agent that is not open yet."""
+        from edge_agent.agent.agent import Agent
+
+        return Agent(self.home, self.config, self.plugins(extra), drop_folder=drop_folder, watch=watch)
+
+    def need_home(self) -> None:
+        """Raise `NotFoundError` when there is no state directory: asking must not create one."""
+        if not self.home.is_dir():
+            raise NotFoundError(
+                f"{self.home}: nothing has been set up there; run `edge-agent init` or name another with --home"
+            )
+
+    def session(self, make_agent: Callable[[], Agent] | None = None) -> AbstractContextManager[Ask]:
+        """A way to ask the running agent, or to do the work here when none runs."""
+        from edge_agent.agent.asking import session
+
+        self.need_home()
+        return session(self.home, make_agent or self.agent)
+
+    def ask(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
+        """Put one question."""
+        with self.session() as ask:
+            return ask(name, arguments)

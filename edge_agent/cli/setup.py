@@ -1,0 +1,69 @@
+"""This is where an agent is set up: `init` and `config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_agent.agent.home import Home
+from edge_agent.cli.output import json_option, print_json
+from edge_agent.cli.settings import CONFIG_NAME, Settings
+from edge_agent.config import example_config, load_config
+from edge_agent.errors import ConfigError, UserError
+from edge_agent.store.atomic import write_file
+
+
+@click.command()
+@click.argument("directory", required=False, metavar="[DIR]")
+@click.pass_obj
+def init(settings: Settings, directory: str | None) -> None:
+    """Make the state directory DIR (default: --home) with a commented configuration and a drop folder."""
+    path = Path(directory).expanduser().absolute() if directory else settings.home
+    home = Home(path)
+    home.make()
+    config = path / CONFIG_NAME
+    if config.exists():
+        click.echo(f"{config} is there already and stays as it is")
+    else:
+        write_file(config, example_config().encode())
+        click.echo(f"wrote {config}")
+    drop = home.drop_folder(load_config(config).drop_folder.path)
+    try:
+        drop.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{drop}: the drop folder cannot be made: {error.strerror}") from None
+    click.echo(f"drop pictures into {drop}/<label>/ and start: edge-agent --home {path} run")
+
+
+@click.group()
+def config() -> None:
+    """Check the configuration or print an example."""
+
+
+@config.command()
+@click.argument("file", required=False)
+@json_option
+@click.pass_obj
+def check(settings: Settings, file: str | None, *, as_json: bool) -> None:
+    """Report every problem of the configuration at once, each with its path."""
+    checked = Settings(str(settings.home), file) if file else settings
+    problems: tuple[str, ...] = ()
+    try:
+        checked.plugins()
+    except ConfigError as error:
+        problems = error.problems
+    if as_json:
+        print_json({"file": str(checked.config_path or ""), "problems": list(problems)})
+        if problems:
+            raise click.exceptions.Exit(2)
+    elif problems:
+        raise ConfigError(problems)
+    else:
+        click.echo(f"{checked.config_path or 'the built-in defaults'}: no problems")
+
+
+@config.command()
+def example() -> None:
+    """Print a commented configuration with every key and its default."""
+    click.echo(example_config(), nl=False)

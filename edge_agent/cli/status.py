@@ -1,0 +1,83 @@
+"""This is where an agent says how it is: `status`, `plugins`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edge_agent.agent.asking import is_running
+from edge_agent.cli.output import json_option, percent, print_json, print_table
+from edge_agent.cli.settings import Settings
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(settings: Settings, *, as_json: bool) -> None:
+    """Show what is going on: versions, samples, what waits and what went wrong."""
+    settings.need_home()
+    running = is_running(settings.home)
+    facts = settings.ask("status")
+    if not running:
+        facts["state"], facts["pid"] = "stopped", None
+    if as_json:
+        print_json(facts)
+    else:
+        _print(settings, facts)
+
+
+def _print(settings: Settings, facts: dict[str, Any]) -> None:
+    rows: list[tuple[str, object]] = [
+        ("state", facts["state"] + (f" (process {facts['pid']})" if facts["pid"] else "")),
+        ("home", settings.home),
+        ("drop folder", f"{facts['drop_folder']} ({facts['watching']})" if facts["pid"] else facts["drop_folder"]),
+        ("version", _version(facts)),
+        ("samples", f"{facts['samples']} in {len(facts['labels'])} label(s)"),
+        ("waiting", facts["pending"]),
+        ("rejected", facts["rejected"]),
+        ("extractor", facts["extractor"]["name"]),
+    ]
+    if facts["unusable"]:
+        rows.append(("unusable", f"{facts['unusable']} sample(s) this extractor has not seen and cannot see again"))
+    if facts["trouble"]:
+        rows.append(("trouble", facts["trouble"]))
+    last = facts["last_update"]
+    if last:
+        rows.append(("last update", f"{last['state']}: {last['message']}"))
+    for plugin in facts["plugins"]:
+        if plugin["errors"]:
+            rows.append((f"plugin {plugin['name']}", f"{plugin['errors']} error(s), the last: {plugin['last_error']}"))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name.ljust(width)}  {value}")
+    if facts["labels"]:
+        click.echo()
+        print_table(("label", "samples"), sorted(facts["labels"].items()))
+
+
+def _version(facts: dict[str, Any]) -> str:
+    if facts["version"] is None:
+        return "none yet"
+    if facts["accuracy"] is None:
+        return f"{facts['version']} (not enough held-out samples to judge it)"
+    return f"{facts['version']}, {percent(facts['accuracy'])} right on held-out samples"
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def plugins(settings: Settings, *, as_json: bool) -> None:
+    """List the plugins and the hooks each implements."""
+    reports = settings.plugins().reports()
+    rows = [
+        {"name": report.name, "version": report.version, "module": report.module, "hooks": sorted(report.hooks)}
+        for report in reports
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(
+            ("plugin", "version", "hooks"),
+            [(row["name"], row["version"], ", ".join(row["hooks"])) for row in rows],
+        )
