@@ -1,8 +1,9 @@
-"""This is where the demo's labelled pictures are drawn: five everyday things, each time a little different."""
+"""This is where the demo's labelled pictures are drawn: five everyday things, each time a bit different."""
 
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -25,8 +26,8 @@ Colour = tuple[int, int, int]
 def draw(label: str, rng: random.Random) -> Image.Image:
     """One picture of a thing: RGB, 320 x 240 pixels.
 
-    Position, turn, size, colours, background, noise and light come from `rng` alone: the same state draws the same
-    picture.  Raises `NotFoundError` for a label that nothing here is drawn for.
+    Position, turn, size, colours, background, noise and light come from `rng` alone: the same state draws the
+    same picture.  Raises `NotFoundError` for a label that nothing here is drawn for.
     """
     if label not in _THINGS:
         raise NotFoundError(f"no picture is drawn for {label!r}; known are {', '.join(LABELS)}")
@@ -52,15 +53,15 @@ def write_pictures(
 ) -> dict[str, list[Path]]:
     """Draw `per_label` JPEG files of each label into `folder/<label>/` and return their paths by label.
 
-    The same seed writes the same files, whatever other labels are asked for.  Raises `NotFoundError` for an unknown
-    label before anything is written, `OSError` when the folder cannot be written.
+    The same seed writes the same files, whatever other labels are asked for.  Raises `NotFoundError` for an
+    unknown label before anything is written, `OSError` when the folder cannot be written.
     """
     for label in labels or LABELS:
         if label not in _THINGS:
             raise NotFoundError(f"no picture is drawn for {label!r}; known are {', '.join(LABELS)}")
     paths: dict[str, list[Path]] = {}
     for label in labels or LABELS:
-        rng = random.Random(f"{seed}/{label}")
+        rng = random.Random(f"{seed}/{label}")  # noqa: S311 - pictures, not secrets
         (folder / label).mkdir(parents=True, exist_ok=True)
         paths[label] = [folder / label / f"{label}-{number:03}.jpg" for number in range(1, per_label + 1)]
         for path in paths[label]:
@@ -140,7 +141,7 @@ def _umbrella(pen: ImageDraw.ImageDraw, rng: random.Random) -> None:
         pen.pieslice(panel, 180, 360, fill=cloth if number % 2 == 0 else other)
         pen.arc(panel, 180, 360, fill=_shade(cloth, 0.62), width=4)
     edges = sorted([200 - reach for reach in ribs] + [200 + reach for reach in ribs])
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in itertools.pairwise(edges):
         pen.ellipse((left, 178, right, 214), fill=(0, 0, 0, 0))
         pen.arc((left, 178, right, 214), 180, 360, fill=_shade(cloth, 0.62), width=4)
     pen.line([(200, 180), (200, 240)], fill=stick, width=11)
