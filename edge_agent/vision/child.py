@@ -1,0 +1,204 @@
+"""This is where the engine's process is started, heard and ended, seen from the agent."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from edge_agent.config import ExtractorConfig, PicturesConfig
+from edge_agent.errors import EngineError
+from edge_agent.vision import wire
+from edge_agent.vision.preprocessing import ExtractorCard
+
+TAIL_BYTES = 4096
+"""Of what the process prints, so much of the end is kept for messages."""
+
+PATIENCE_SECONDS = 1.0
+"""How long an engine that was told to end may take before it is killed."""
+
+
+class _EndedError(EngineError):
+    """The process closed its end of the socket."""
+
+
+class Child:
+    """One engine process, its socket and its last words.
+
+    Making one starts the process; `ready` waits until it can work. Whoever makes one must call `end`.
+    """
+
+    def __init__(
+        self,
+        card: ExtractorCard,
+        pictures: PicturesConfig,
+        extractor: ExtractorConfig,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        python: str = sys.executable,
+        module: str = "edge_agent.vision.worker",
+    ) -> None:
+        self._monotonic = monotonic
+        self._tail = b""
+        self._ended: str | None = None
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._words, their_words = os.pipe()
+        # A full pipe must never hold up the process: it then loses words instead of time.
+        os.set_blocking(self._words, False)
+        os.set_blocking(their_words, False)
+        settings = {"fd": theirs.fileno(), "card": card, "pictures": pictures, "extractor": extractor}
+        try:
+            self._process = subprocess.Popen(
+                [python, "-P", "-m", module, msgspec.json.encode(settings, enc_hook=str).decode()],
+                stdin=subprocess.DEVNULL,
+                stdout=their_words,
+                stderr=their_words,
+                pass_fds=[theirs.fileno()],
+                env=_environment(python),
+            )
+        except OSError as error:
+            self._socket.close()
+            os.close(self._words)
+            raise EngineError(f"the engine process cannot be started: {error}") from None
+        finally:
+            theirs.close()
+            os.close(their_words)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(self._words, select.POLLIN)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def ready(self, timeout_seconds: float) -> wire.Ready:
+        """Wait until the engine has loaded and tried its extractor; the process is ended when it fails.
+
+        Raises `EngineError` with the engine's reason or its last words when it does not get that far in time.
+        """
+        message: wire.Message | None = None
+        try:
+            received = self._receive(timeout_seconds)
+            if received is None:
+                raise EngineError(
+                    f"the engine did not start within {timeout_seconds:g} seconds ({self.end(0)})"
+                )
+            message, _payload = received
+            if isinstance(message, wire.Failed):
+                raise EngineError(f"the engine cannot start: {message.reason}")
+            if not isinstance(message, wire.Ready):
+                raise EngineError(f"the engine said {type(message).__name__} before it was ready")
+            return message
+        except _EndedError:
+            raise EngineError(f"the engine ended before it was ready ({self.end()})") from None
+        finally:
+            if not isinstance(message, wire.Ready):
+                self.end()
+
+    def ask(self, number: int, fd: int) -> None:
+        """Hand a picture over; raises `OSError` when the engine is gone."""
+        wire.send(self._socket, wire.Picture(number), fd=fd)
+
+    def answer(self, timeout_seconds: float) -> tuple[wire.Answer, bytes] | None:
+        """The next answer and its payload, or None when there was none in time.
+
+        Raises `EngineError` when the engine is gone or talks nonsense.
+        """
+        received = self._receive(timeout_seconds)
+        if received is None:
+            return None
+        message, payload = received
+        if not isinstance(message, wire.Answer):
+            raise EngineError(f"the engine said {type(message).__name__} instead of answering")
+        return message, payload
+
+    def end(self, patience_seconds: float = PATIENCE_SECONDS) -> str:
+        """End the process, by force when it takes longer than `patience_seconds`, and say how it ended.
+
+        What it says is the exit status or the signal and the process's last words; calling it again says the
+        same.
+        """
+        if self._ended is None:
+            self._socket.close()
+            try:
+                self._process.wait(patience_seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._listen()
+            os.close(self._words)
+            status = self._process.returncode
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            words = " | ".join(self._tail.decode(errors="replace").split("\n")).strip(" |")
+            self._ended = f"{how}: {words}" if words else how
+        return self._ended
+
+    def _receive(self, timeout_seconds: float) -> tuple[wire.Message, bytes] | None:
+        if not self._wait(timeout_seconds):
+            return None
+        try:
+            received = wire.receive(self._socket)
+        except ConnectionResetError:
+            received = None
+        if received is None:
+            raise _EndedError("the engine process ended")
+        message, payload, fds = received
+        for fd in fds:
+            os.close(fd)
+        return message, payload
+
+    def _wait(self, timeout_seconds: float) -> bool:
+        """Whether the socket has something to say within the time; what is printed meanwhile is taken in."""
+        deadline = self._monotonic() + timeout_seconds
+        while True:
+            remaining = max(0.0, deadline - self._monotonic())
+            heard = {fd for fd, _event in self._poll.poll(math.ceil(remaining * 1000))}
+            if self._words in heard and not self._listen():
+                self._poll.unregister(self._words)
+            if self._socket.fileno() in heard:
+                return True
+            if not heard:
+                return False
+
+    def _listen(self) -> bool:
+        """Take in what was printed; False once nothing more can come."""
+        while True:
+            try:
+                part = os.read(self._words, 65536)
+            except BlockingIOError:
+                return True
+            if not part:
+                return False
+            self._tail = (self._tail + part)[-TAIL_BYTES:]
+
+
+def _environment(python: str) -> dict[str, str]:
+    """The agent's environment, with native libraries told to stay small and single-threaded.
+
+    One BLAS thread beats two on a busy board, and the memory of a decoded photograph goes back to the system
+    at once.
+    """
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
+        "PYTHONFAULTHANDLER": "1",
+    }
+    if python == sys.executable:
+        # The engine imports what the agent imports, from the same places, and nothing from the current
+        # folder.
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
+    return environment

@@ -1,0 +1,86 @@
+"""This is where pixels become features."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.errors import ExtractorError
+from edge_agent.vision.preprocessing import (
+    PREPROCESSING_VERSION,
+    ExtractorCard,
+    Preprocessor,
+    dequantised,
+)
+from edge_agent.vision.runtime import load_interpreter
+
+DELEGATE = "cpu"
+
+
+class FeatureExtractor:
+    """The frozen part of the model: a picture in, a vector out.
+
+    Opening one reads the file, checks its sha256 before native code sees a byte of it (damaged models crash
+    one runtime and load silently in the other), loads it and compares it with its card.
+
+    Raises `ExtractorError` that names the file and what is wrong.
+    """
+
+    def __init__(self, card: ExtractorCard, *, runtime: str = "auto", threads: int = 1) -> None:
+        self.card = card
+        interpreter = load_interpreter(_verified(card), runtime=runtime, threads=threads)
+        wanted = card.input
+        shape = (1, wanted.height, wanted.width, 3)
+        if wanted.layout == "NCHW":
+            shape = (1, 3, wanted.height, wanted.width)
+        if interpreter.input.shape != shape:
+            raise ExtractorError(
+                f"{card.path}: the model's input has shape {interpreter.input.shape}, not {shape}"
+            )
+        if (n_features := int(np.prod(interpreter.output.shape))) != card.n_features:
+            raise ExtractorError(f"{card.path}: the model gives {n_features} features, not {card.n_features}")
+        self._interpreter = interpreter
+        self._prepare = Preprocessor(
+            wanted, interpreter.input.dtype, interpreter.input.scale, interpreter.input.zero_point
+        )
+        self.runtime = interpreter.facts
+        self.delegate = DELEGATE
+        self.fingerprint = (
+            f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}:{self.runtime.release}:{DELEGATE}"
+        )
+        """Equal for two extractors exactly when their features may be compared."""
+
+    def extract(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Features of shape [n_features] for RGB pixels uint8 of shape [height, width, 3] as the card has
+        them.
+
+        Raises `ExtractorError` when the pixels have another shape, the runtime refuses, or the features are
+        not finite numbers.
+        """
+        raw = self._interpreter.run(self._prepare(pixels))
+        output = self._interpreter.output
+        features = dequantised(raw.reshape(-1), output.scale, output.zero_point)
+        if not np.all(np.isfinite(features)):
+            raise ExtractorError("the extractor gave features that are not finite numbers")
+        return features
+
+    def warm_up(self) -> None:
+        """Run once on a grey picture, so that the first real one does not wait for lazy preparations."""
+        width, height = self.card.size
+        self.extract(np.full((height, width, 3), 127, dtype=np.uint8))
+
+
+def _verified(card: ExtractorCard) -> bytes:
+    try:
+        model = card.path.read_bytes()
+    except OSError as error:
+        raise ExtractorError(f"{card.path}: cannot be read: {error.strerror}") from None
+    digest = hashlib.sha256(model).hexdigest()
+    if digest != card.sha256:
+        raise ExtractorError(
+            f"{card.path}: damaged or not the file its card describes (sha256 {digest[:16]}..., expected"
+            f" {card.sha256[:16]}...); it was not loaded"
+        )
+    return model

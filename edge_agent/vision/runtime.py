@@ -1,0 +1,125 @@
+"""This is where the one TFLite runtime that is installed is opened, whichever it is."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.errors import ExtractorError
+
+RUNTIMES = {
+    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
+}
+"""Each runtime's module and distribution, the preferred one first: its integer kernels are far faster on x86."""
+
+
+@dataclass(frozen=True)
+class RuntimeFacts:
+    """Which runtime runs."""
+
+    name: str
+    version: str
+
+    @property
+    def release(self) -> str:
+        """Name with major and minor version, as in `litert-2.3`: what features may depend on."""
+        return f"{self.name}-{'.'.join(self.version.split('.')[:2])}"
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """What one tensor holds; a `scale` of 0 means that it is not quantised."""
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+
+class Interpreter:
+    """A loaded model with one input and one output; made by `load_interpreter`."""
+
+    def __init__(self, native: Any, facts: RuntimeFacts) -> None:
+        self._native = native
+        self.facts = facts
+        self.input = _only(native.get_input_details(), "input")
+        self.output = _only(native.get_output_details(), "output")
+
+    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The output tensor, a copy of its own, for one input tensor of the input's shape and type.
+
+        Raises `ExtractorError` with the runtime's own words when it refuses.
+        """
+        try:
+            self._native.set_tensor(self.input.index, tensor)
+            self._native.invoke()
+            return np.asarray(self._native.get_tensor(self.output.index))
+        except (ValueError, RuntimeError) as error:
+            raise ExtractorError(f"{self.facts.name} could not run the extractor: {_words(error)}") from None
+
+
+def load_interpreter(model: bytes, *, runtime: str = "auto", threads: int = 1) -> Interpreter:
+    """Load a model from the bytes of its file.
+
+    The bytes are given, not a path, so that what was checked is what native code sees. `runtime` is a key of
+    `RUNTIMES` or `auto` for the first that is installed; `threads` the number of threads of the interpreter.
+
+    Raises `ExtractorError` when no runtime is installed or the model is refused.
+    """
+    module, facts = _open_runtime(runtime)
+    try:
+        native = module.Interpreter(model_content=model, num_threads=threads)
+        native.allocate_tensors()
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise ExtractorError(f"{facts.name} {facts.version} refused the extractor: {_words(error)}") from None
+    return Interpreter(native, facts)
+
+
+def _open_runtime(runtime: str) -> tuple[ModuleType, RuntimeFacts]:
+    wanted = list(RUNTIMES) if runtime == "auto" else [runtime]
+    problems = []
+    for name in wanted:
+        if name not in RUNTIMES:
+            raise ExtractorError(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
+        module_name, distribution = RUNTIMES[name]
+        try:
+            module = importlib.import_module(module_name)
+            return module, RuntimeFacts(name, metadata.version(distribution))
+        except (ImportError, AttributeError) as error:
+            # AttributeError is what a runtime built against numpy 1 raises under numpy 2.
+            problems.append(f"{distribution}: {_words(error)}")
+    raise ExtractorError(
+        f"no TFLite runtime can be loaded ({'; '.join(problems)}); install {RUNTIMES[wanted[0]][1]}"
+    )
+
+
+def _only(details: list[dict[str, Any]], what: str) -> TensorFacts:
+    if len(details) != 1:
+        raise ExtractorError(f"an extractor has one {what}; this model has {len(details)}")
+    detail = details[0]
+    scale, zero_point = detail["quantization"]
+    dtype = np.dtype(detail["dtype"])
+    quantised = dtype.kind in "iu"
+    if not quantised and dtype.kind != "f":
+        raise ExtractorError(f"the model's {what} holds {dtype}, neither floats nor quantised integers")
+    if quantised and not scale > 0:
+        raise ExtractorError(f"the model's {what} holds {dtype} without a scale of quantisation")
+    return TensorFacts(
+        index=int(detail["index"]),
+        shape=tuple(int(side) for side in detail["shape"]),
+        dtype=dtype,
+        scale=float(scale) if quantised else 0.0,
+        zero_point=int(zero_point) if quantised else 0,
+    )
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,200 @@
+"""This is where the engine process does its work: pictures in by file descriptor, features out, in order.
+
+It holds all native code that may die on a stranger's picture or in a vendor's library. It ends when the agent
+does: the other end of its socket is then closed, and nothing else keeps it alive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import queue
+import resource
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from edge_agent.config import ExtractorConfig, PicturesConfig
+from edge_agent.errors import ExtractorError, ImageError
+from edge_agent.vision import images, wire
+from edge_agent.vision.extractor import FeatureExtractor
+from edge_agent.vision.images import DecodedImage
+from edge_agent.vision.preprocessing import ExtractorCard
+
+AHEAD = 2
+"""So many decoded pictures may wait for the extractor; each is only as large as the extractor's input."""
+
+
+class Decode(Protocol):
+    """What turns a file's bytes into pixels; see `edge_agent.vision.images.decode`."""
+
+    def __call__(self, data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> DecodedImage:
+        """Raise `ImageError` for a picture that is refused."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent tells its engine, as JSON on the command line."""
+
+    fd: int
+    card: ExtractorCard
+    pictures: PicturesConfig
+    extractor: ExtractorConfig
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A picture between decoding and extraction; `image` is None when it was refused."""
+
+    number: int
+    digest: str
+    image: DecodedImage | None
+    error: str | None
+    permanent: bool
+    seconds: float
+
+
+def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.decode) -> int:
+    """Serve one agent until it closes its end; the exit status is 0 then, and 1 when starting failed."""
+    argument = (sys.argv[1:] if arguments is None else arguments)[0]
+    settings = msgspec.json.decode(argument, type=Settings, dec_hook=_path)
+    # The agent decides when its engine ends: Ctrl-C and a service manager's stop are meant for the agent,
+    # which may still want an answer before it closes the socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with socket.socket(fileno=settings.fd) as connection:
+        try:
+            extractor = FeatureExtractor(
+                settings.card, runtime=settings.extractor.runtime, threads=settings.extractor.threads
+            )
+            extractor.warm_up()
+        except ExtractorError as error:
+            wire.send(connection, wire.Failed(str(error)))
+            return 1
+        ready = wire.Ready(
+            name=settings.card.name,
+            fingerprint=extractor.fingerprint,
+            n_features=settings.card.n_features,
+            runtime=f"{extractor.runtime.name} {extractor.runtime.version}",
+            delegate=extractor.delegate,
+            pid=os.getpid(),
+        )
+        try:
+            wire.send(connection, ready)
+            for seen in _decoded_ahead(connection, settings, decode):
+                _answer(connection, extractor, seen)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the agent is gone; so is the reason to be here
+    return 0
+
+
+def _decoded_ahead(connection: socket.socket, settings: Settings, decode: Decode) -> Iterator[_Seen]:
+    """Pictures in the order they came; the next ones are decoded while one is with the extractor."""
+    waiting: queue.Queue[_Seen | None] = queue.Queue(maxsize=AHEAD)
+
+    def read() -> None:
+        try:
+            while (received := wire.receive(connection)) is not None:
+                message, _payload, fds = received
+                assert isinstance(message, wire.Picture)
+                waiting.put(_look(message.number, fds[0], settings, decode))
+        except ConnectionResetError:
+            pass
+        finally:
+            # Also after a mistake in here: the process then ends instead of leaving the agent to its
+            # patience.
+            waiting.put(None)
+
+    threading.Thread(target=read, name="decode", daemon=True).start()
+    while (seen := waiting.get()) is not None:
+        yield seen
+
+
+def _look(number: int, fd: int, settings: Settings, decode: Decode) -> _Seen:
+    started = time.perf_counter()
+    _allow_cpu(settings.extractor)
+    digest = ""
+    image = None
+    error: str | None = None
+    permanent = True
+    try:
+        data = read_whole(fd, settings.pictures)
+        digest = hashlib.sha256(data).hexdigest()
+        image = decode(data, limits=settings.pictures, target=settings.card.size)
+    except ImageError as refused:
+        error = str(refused)
+    except OSError as trouble:
+        error, permanent = f"the file cannot be read: {trouble.strerror}", False
+    finally:
+        os.close(fd)
+    return _Seen(number, digest, image, error, permanent, time.perf_counter() - started)
+
+
+def read_whole(fd: int, limits: PicturesConfig) -> bytes:
+    """All bytes of an open file, wherever its position is: the agent's own descriptor shares that position.
+
+    Raises `ImageError` when it is not a regular file or longer than the limit, `OSError` when it cannot be
+    read.
+    """
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file")
+    images.check_bytes(status.st_size, limits)
+    data = os.pread(fd, status.st_size + 1, 0)
+    while part := os.pread(fd, 1 << 20, len(data)):
+        # Still being written, or read in pieces; what has grown beyond the limit is refused as well.
+        data += part
+        images.check_bytes(len(data), limits)
+    return data
+
+
+def _allow_cpu(config: ExtractorConfig) -> None:
+    """Let the kernel end this process if it computes far longer than the agent would wait.
+
+    It matters when the agent is killed while a decoder loops: nobody else would ever end the loop.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    allowed = math.ceil(time.process_time() + (config.threads + 1) * config.timeout_seconds) + 1
+    if hard != resource.RLIM_INFINITY:
+        allowed = min(allowed, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
+
+
+def _answer(connection: socket.socket, extractor: FeatureExtractor, seen: _Seen) -> None:
+    started = time.perf_counter()
+    error, permanent, payload = seen.error, seen.permanent, b""
+    if seen.image is not None:
+        try:
+            payload = extractor.extract(seen.image.pixels).tobytes()
+        except ExtractorError as trouble:
+            error, permanent = str(trouble), False
+    answer = wire.Answer(
+        number=seen.number,
+        digest=seen.digest,
+        width=seen.image.width if seen.image else 0,
+        height=seen.image.height if seen.image else 0,
+        error=error,
+        permanent=permanent,
+        seconds=seen.seconds + time.perf_counter() - started,
+    )
+    wire.send(connection, answer, payload)
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
