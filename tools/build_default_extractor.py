@@ -136,10 +136,10 @@ def normalised_convolutions(network: Any) -> Iterator[tuple[Any, Any]]:
 def settle_dead_channels(network: Any) -> int:
     """Give channels that training switched off weights that integers can carry; return how many there were.
 
-    With the normalisation folded in, such a channel has weights near zero and a bias near one. The unit
-    of its int32 bias is input scale times weight scale, so the bias would need more than 32 bits: it
-    saturates and can even change sign. One weight of 1e-4 in place of all the others makes the unit
-    coarse enough and adds less to the channel than one step of its int8 output.
+    With the normalisation folded in, such a channel has weights near zero and a bias near one. The unit of
+    its int32 bias is input scale times weight scale, so the bias would need more than 32 bits, and the file
+    would hold whatever the machine that builds it makes of a cast out of range. One weight of 1e-4 in place
+    of all the others makes the unit coarse enough. No feature changes: later layers ignore these channels.
     """
     import torch
 
@@ -448,10 +448,12 @@ def build(arguments: argparse.Namespace) -> dict[str, Any]:
     dead = settle_dead_channels(network)
     convert_to_float_file(network, float_path)
     quantise_file(float_path, arguments.output, paths)
+    whole = [to_pixels(read_rgb(path)) for path in paths]
+    agreement = cosines(extract(arguments.output, whole)[0], extract(float_path, whole)[0])
     if arguments.float_output is None:
         float_path.unlink()
     print(f"{dead} dead channels settled", file=sys.stderr)
-    return calibration_facts(paths)
+    return {**calibration_facts(paths), "cosine_int8_to_float32": agreement}
 
 
 def main() -> int:
