@@ -1,0 +1,309 @@
+"""This is where plugins are asked and told."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edge_agent.errors import EdgeAgentError, PluginError
+from edge_agent.hookspecs import Decision, Hooks
+from edge_agent.mailbox import Mailbox
+from edge_agent.ml.heads.protocol import Head, check_head
+from edge_agent.vision.preprocessing import ExtractorCard
+
+if TYPE_CHECKING:
+    import click
+
+    from edge_agent.agent.evaluation import Evaluation
+    from edge_agent.agent.policy import UpdateSituation
+    from edge_agent.ml.update import TaskStateChange, TrainingEvent
+    from edge_agent.store.registry import Version
+    from edge_agent.store.samples import Rejection, Sample
+
+log = logging.getLogger(__name__)
+
+QUEUE_SIZE = 256
+"""Events that wait for one plugin's observers before more are dropped and counted."""
+
+HOOK_NAMES = tuple(name for name in vars(Hooks) if not name.startswith("_"))
+QUESTIONS = ("label_sample", "ready_to_update", "accept_candidate")
+OBSERVATIONS = tuple(
+    name for name in HOOK_NAMES if not name.startswith("register_") and name not in QUESTIONS
+)
+
+TRAINING = ("training_begin", "mini_batch_end", "epoch_end", "training_end")
+MINOR = frozenset({"mini_batch_end"})
+"""Told when there is plenty of room; they may come by the thousand."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class PluginReport:
+    """One plugin, as `edge-agent plugins` and the status show it."""
+
+    name: str
+    version: str
+    """Of its distribution; empty when there is none."""
+    where: str
+    """Module, or `module:class`."""
+    hooks: tuple[str, ...]
+    """The hooks it implements, in the order of an agent's life."""
+    built_in: bool
+    errors: int = 0
+    last_error: str = ""
+    dropped: int = 0
+    """Events it was never told, because its observers are too slow."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One implementation of one hook; `names` are the facts it wants."""
+
+    plugin: str
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+
+    def call(self, facts: Mapping[str, Any]) -> Any:
+        """Give it the facts it wants and return what it returns."""
+        return self.function(**{name: facts[name] for name in self.names})
+
+
+@contextmanager
+def guest(plugin: str, doing: str) -> Iterator[None]:
+    """Whatever a plugin raises in here becomes a `PluginError` that names it.
+
+    `sys.exit()` is included: it must not stop the agent.
+    """
+    try:
+        yield
+    except EdgeAgentError as error:
+        raise PluginError(f"plugin {plugin!r}: {doing}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"plugin {plugin!r}: {doing}: {_words(error)}") from error
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _check_answer(answer: object, expected: type) -> None:
+    if not isinstance(answer, expected):
+        raise PluginError(f"expected {expected.__name__} or None, got {answer!r}")
+    if isinstance(answer, Decision) and not (type(answer.answer) is bool and type(answer.reason) is str):
+        raise PluginError(f"expected Decision(answer: bool, reason: str), got {answer!r}")
+
+
+class PluginHost:
+    """The plugins of one agent: what they register, what they decide, and what they are told.
+
+    Decisions and registrations are asked for on the caller's thread and a failure is a `PluginError`.
+    Observers are guarded one by one against every `Exception` and against `sys.exit()`; those of guests are
+    told on one thread for each plugin, in order, the built-in ones in place. Any thread may call any method.
+    """
+
+    def __init__(
+        self,
+        reports: Sequence[PluginReport],
+        listeners: Sequence[tuple[str, Listener]],
+        *,
+        queue_size: int = QUEUE_SIZE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._reports = {report.name: report for report in reports}
+        self._listeners: dict[str, list[Listener]] = {hook: [] for hook in HOOK_NAMES}
+        for hook, listener in sorted(listeners, key=lambda pair: self._reports[pair[1].plugin].built_in):
+            self._listeners[hook].append(listener)
+        self._mailboxes = {
+            report.name: Mailbox(report.name, queue_size)
+            for report in reports
+            if not report.built_in and not set(OBSERVATIONS).isdisjoint(report.hooks)
+        }
+
+    # ------------------------------------------------------------------ register, once at start
+
+    def register_extractors(self) -> dict[str, ExtractorCard]:
+        """Every extractor that is offered, by name; raises `PluginError`."""
+
+        def name(card: object) -> str:
+            if not isinstance(card, ExtractorCard):
+                raise PluginError(f"expected an ExtractorCard, got {card!r}")
+            return card.name
+
+        return self._collect("register_extractors", name)
+
+    def register_heads(self) -> dict[str, type[Head]]:
+        """Every learning method that is offered, by name; raises `PluginError`."""
+
+        def name(head: type[Head]) -> str:
+            check_head(head)
+            return head.name
+
+        return self._collect("register_heads", name)
+
+    def register_commands(self, taken: Iterable[str] = ()) -> list[click.Command]:
+        """Every command that is offered; raises `PluginError`, also for a name that is `taken`."""
+
+        def name(command: object) -> str:
+            # click has its door in the command line; a command is known by what is done with it.
+            known = getattr(command, "name", None)
+            if not isinstance(known, str) or not callable(getattr(command, "main", None)):
+                raise PluginError(f"expected a click.Command with a name, got {command!r}")
+            return known
+
+        return list(
+            self._collect("register_commands", name, dict.fromkeys(taken, "edge-agent itself")).values()
+        )
+
+    def _collect(
+        self, hook: str, name_of: Callable[[Any], str], owners: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        owned = dict(owners or {})
+        collected: dict[str, Any] = {}
+
+        def register(plugin: str, thing: Any) -> None:
+            name = name_of(thing)
+            if name in owned:
+                raise PluginError(f"the name {name!r} is taken by {owned[name]}")
+            owned[name] = f"the plugin {plugin!r}"
+            collected[name] = thing
+
+        # Built-in plugins come first here, so that a clash of names is told to the guest.
+        for listener in reversed(self._listeners[hook]):
+            with guest(listener.plugin, hook):
+                listener.call({"register": functools.partial(register, listener.plugin)})
+        return collected
+
+    # ------------------------------------------------------------------ decide, first answer wins
+
+    def label_sample(self, path: str, folder_label: str) -> str:
+        """The label of a picture at `path`; raises `PluginError`."""
+        return self._ask("label_sample", str, path=path, folder_label=folder_label)
+
+    def ready_to_update(self, situation: UpdateSituation) -> Decision:
+        """Whether an update should start now; raises `PluginError`."""
+        return self._ask("ready_to_update", Decision, situation=situation)
+
+    def accept_candidate(self, evaluation: Evaluation) -> Decision:
+        """Whether the candidate should become the current version; raises `PluginError`."""
+        return self._ask("accept_candidate", Decision, evaluation=evaluation)
+
+    def _ask(self, hook: str, expected: type[_T], **facts: Any) -> _T:
+        for listener in self._listeners[hook]:
+            try:
+                with guest(listener.plugin, hook):
+                    answer = listener.call(facts)
+                    if answer is None:
+                        continue
+                    _check_answer(answer, expected)
+            except PluginError as error:
+                self._count(listener.plugin, str(error))
+                raise
+            return answer  # type: ignore[no-any-return]  # _check_answer has looked
+        raise PluginError(f"{hook}: no plugin gave an answer; a built-in plugin should have")
+
+    # ------------------------------------------------------------------ observe, all are told
+
+    def listens(self, hook: str) -> bool:
+        """Whether any plugin is told about `hook`; `mini_batch_end` is not even made when nobody listens."""
+        return bool(self._listeners[hook])
+
+    def agent_started(self, home: str, version: int | None, extractor: str) -> None:
+        """Tell that the agent is ready."""
+        self._tell("agent_started", home=home, version=version, extractor=extractor)
+
+    def sample_ingested(self, sample: Sample) -> None:
+        """Tell that a picture is stored and has left the drop folder."""
+        self._tell("sample_ingested", sample=sample)
+
+    def sample_rejected(self, rejection: Rejection) -> None:
+        """Tell that a file was refused."""
+        self._tell("sample_rejected", rejection=rejection)
+
+    def task_state_changed(self, change: TaskStateChange) -> None:
+        """Tell that an update task went from one state to another."""
+        self._tell("task_state_changed", change=change)
+
+    def training(self, event: TrainingEvent) -> None:
+        """Tell what `event.event` says: `training_begin`, `mini_batch_end`, `epoch_end` or `training_end`."""
+        if event.event not in TRAINING:
+            raise ValueError(f"{event.event!r} is not an event of training; these are: {', '.join(TRAINING)}")
+        self._tell(event.event, event=event)
+
+    def candidate_evaluated(self, evaluation: Evaluation, decision: Decision) -> None:
+        """Tell what came of the comparison with the current version."""
+        self._tell("candidate_evaluated", evaluation=evaluation, decision=decision)
+
+    def version_published(self, version: Version) -> None:
+        """Tell that `version` now answers predictions."""
+        self._tell("version_published", version=version)
+
+    def version_rolled_back(self, version: Version, previous: int) -> None:
+        """Tell that `version` answers again in place of `previous`."""
+        self._tell("version_rolled_back", version=version, previous=previous)
+
+    def agent_stopping(self, reason: str) -> None:
+        """Tell that the agent is about to close."""
+        self._tell("agent_stopping", reason=reason)
+
+    def _tell(self, hook: str, **facts: Any) -> None:
+        for listener in self._listeners[hook]:
+            mailbox = self._mailboxes.get(listener.plugin)
+            if mailbox is None:
+                self._guarded(listener, hook, facts)
+                continue
+            call = functools.partial(self._guarded, listener, hook, facts)
+            if not mailbox.post(call, minor=hook in MINOR) and mailbox.dropped == 1:
+                log.warning("plugin %r is too slow; events are dropped and counted", listener.plugin)
+
+    def _guarded(self, listener: Listener, hook: str, facts: Mapping[str, Any]) -> None:
+        """An observer's failure is its own: counted, logged when it is a new one, hidden from the others."""
+        try:
+            listener.call(facts)
+        except (Exception, SystemExit) as error:  # one of the few places that may: an observer's call
+            if self._count(listener.plugin, f"{hook}: {_words(error)}"):
+                log.warning("plugin %r failed in %s", listener.plugin, hook, exc_info=True)
+
+    def _count(self, plugin: str, text: str) -> bool:
+        """Count a failure; True when it is not the same as the one before."""
+        with self._lock:
+            report = self._reports[plugin]
+            self._reports[plugin] = replace(report, errors=report.errors + 1, last_error=text)
+            return report.last_error != text
+
+    # ------------------------------------------------------------------ account and end
+
+    def reports(self) -> list[PluginReport]:
+        """Every plugin with its counts: guests by name, then the built-in ones."""
+        with self._lock:
+            reports = list(self._reports.values())
+        boxes = self._mailboxes
+        return [
+            replace(report, dropped=boxes[report.name].dropped) if report.name in boxes else report
+            for report in reports
+        ]
+
+    def flush(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until the observers heard everything; False when they did not."""
+        deadline = self._monotonic() + timeout
+        waits = [box.flush(max(0.0, deadline - self._monotonic())) for box in self._mailboxes.values()]
+        return all(waits)
+
+    def close(self, timeout: float = 2.0) -> bool:
+        """Let the observers hear what is queued, for `timeout` seconds all together; the rest is dropped.
+
+        Afterwards guests are told nothing more. False when something was dropped. May be called twice.
+        """
+        deadline = self._monotonic() + timeout
+        for box in self._mailboxes.values():
+            box.shut()
+        waits = [box.close(max(0.0, deadline - self._monotonic())) for box in self._mailboxes.values()]
+        return all(waits)

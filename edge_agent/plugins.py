@@ -1,0 +1,173 @@
+"""This is where plugins are found, checked and loaded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pluggy
+
+from edge_agent.config import PluginsConfig, convert_section, suggest
+from edge_agent.errors import ConfigError, PluginError
+from edge_agent.hookspecs import PROJECT, Hooks
+from edge_agent.plugin_host import HOOK_NAMES, QUEUE_SIZE, Listener, PluginHost, PluginReport, guest
+
+__all__ = ["PluginHost", "PluginReport", "load_plugins"]
+
+
+def load_plugins(
+    config: PluginsConfig,
+    *,
+    built_in: Sequence[tuple[str, object]],
+    entry_points: Iterable[metadata.EntryPoint] | None = None,
+    queue_size: int = QUEUE_SIZE,
+) -> PluginHost:
+    """Load every installed plugin that is not disabled, and the built-in ones behind them.
+
+    Guests are asked and told in alphabetical order of their names (`tryfirst` and `trylast` as pluggy has
+    them), the built-in plugins after all of them. `entry_points`: by default those of the group `edge_agent`.
+
+    Raises `PluginError` that names the plugin, the hook and what was expected, and `ConfigError` with every
+    problem of `[plugins]` and of the tables below it.
+    """
+    if entry_points is None:
+        entry_points = metadata.entry_points(group=PROJECT)
+    own = dict(built_in)
+    found = _by_name(entry_points, own)
+    problems = _unknown_names(config, found)
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(Hooks)
+    reports: dict[str, PluginReport] = {}
+    # The last to be registered is the first to be called.
+    for name in sorted(set(found) - set(config.disabled), reverse=True):
+        plugin = _make(found[name], config.settings.get(name), problems)
+        if plugin is not None:
+            dist = found[name].dist
+            hooks = _register(manager, name, plugin)
+            reports[name] = PluginReport(
+                name, dist.version if dist else "", found[name].value, hooks, built_in=False
+            )
+    for name, plugin in own.items():
+        where = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
+        reports[name] = PluginReport(name, "", where, _register(manager, name, plugin), built_in=True)
+    if problems:
+        raise ConfigError(problems)
+    manager.check_pending()
+    ordered = sorted(reports.values(), key=lambda report: (report.built_in, report.name))
+    return PluginHost(ordered, _listeners(manager), queue_size=queue_size)
+
+
+def _by_name(
+    entry_points: Iterable[metadata.EntryPoint], built_in: Mapping[str, object]
+) -> dict[str, metadata.EntryPoint]:
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in entry_points:
+        if entry.name in built_in:
+            raise PluginError(
+                f"plugin {entry.name!r} ({entry.value}): this name belongs to a built-in plugin"
+            )
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise PluginError(
+                f"plugin {entry.name!r}: offered twice, by {other.value} and by {entry.value}; uninstall one"
+            )
+    return found
+
+
+def _unknown_names(config: PluginsConfig, found: Mapping[str, metadata.EntryPoint]) -> list[str]:
+    hint = "no plugin of this name is installed"
+    problems = [
+        f"plugins.disabled: {name}: {hint}{suggest(name, found)}"
+        for name in config.disabled
+        if name not in found
+    ]
+    return problems + [
+        f"plugins.{name}: {hint}{suggest(name, found)}" for name in config.settings if name not in found
+    ]
+
+
+def _make(entry: metadata.EntryPoint, given: Mapping[str, Any] | None, problems: list[str]) -> object | None:
+    """The plugin behind an entry point, or None when its settings have problems."""
+    with guest(entry.name, "importing it"):
+        loaded = entry.load()
+    if not isinstance(loaded, ModuleType | type):
+        raise PluginError(f"plugin {entry.name!r}: {entry.value} is {loaded!r}; expected a module or a class")
+    kind = None if isinstance(loaded, ModuleType) else getattr(loaded, "Settings", None)
+    if kind is None:
+        if given:
+            problems.append(f"plugins.{entry.name}: this plugin takes no settings")
+        with guest(entry.name, "making it"):
+            made: object = loaded if isinstance(loaded, ModuleType) else loaded()
+        return made
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        raise PluginError(
+            f"plugin {entry.name!r}: Settings is {kind!r}; expected a subclass of msgspec.Struct"
+        )
+    settings = convert_section(kind, given or {}, f"plugins.{entry.name}", problems)
+    if settings is None:
+        return None
+    assert isinstance(loaded, type)
+    with guest(entry.name, "making it"):
+        try:
+            return loaded(settings)
+        except ConfigError as error:
+            problems += [f"plugins.{entry.name}.{problem}" for problem in error.problems]
+            return None
+
+
+def _register(manager: pluggy.PluginManager, name: str, plugin: object) -> tuple[str, ...]:
+    """Check every hook the plugin implements, register it and return their names."""
+    hooks = set()
+    with guest(name, "looking for its hooks"):
+        for attribute in dir(plugin):
+            options = manager.parse_hookimpl_opts(plugin, attribute)
+            if options is not None:
+                hook = options.get("specname") or attribute
+                if hook in HOOK_NAMES or not options.get("optionalhook"):
+                    _check_implementation(manager, hook, getattr(plugin, attribute), options)
+                    hooks.add(hook)
+            elif attribute in HOOK_NAMES and callable(getattr(plugin, attribute)):
+                raise PluginError(
+                    f"{attribute} is named like a hook; mark it with @edge_agent.hookimpl or rename it"
+                )
+        if not hooks:
+            raise PluginError("it implements no hook; mark its functions with @edge_agent.hookimpl")
+        manager.register(plugin, name)
+    return tuple(hook for hook in HOOK_NAMES if hook in hooks)
+
+
+def _check_implementation(
+    manager: pluggy.PluginManager, hook: str, function: Callable[..., Any], options: Mapping[str, Any]
+) -> None:
+    """Refuse what pluggy would refuse or never call, in words for the author of a plugin."""
+    if hook not in HOOK_NAMES:
+        raise PluginError(f"there is no hook {hook}{suggest(hook, HOOK_NAMES)}")
+    if options.get("wrapper") or options.get("hookwrapper"):
+        raise PluginError(f"{hook} is a wrapper; expected a plain function, so that it is known who answered")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise PluginError(
+            f"{hook} is a coroutine or a generator, which nobody would run; expected a plain function"
+        )
+    spec = getattr(manager.hook, hook).spec
+    assert spec is not None
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise PluginError(f"{hook} takes {parameter}; expected names among {', '.join(spec.argnames)}")
+        if name not in spec.argnames:
+            raise PluginError(
+                f"{hook} has no argument {name!r}; expected names among {', '.join(spec.argnames)}"
+            )
+
+
+def _listeners(manager: pluggy.PluginManager) -> list[tuple[str, Listener]]:
+    """Every implementation in the order of calling, which is the reverse of pluggy's list."""
+    listeners = []
+    for hook in HOOK_NAMES:
+        for found in reversed(getattr(manager.hook, hook).get_hookimpls()):
+            names = tuple(inspect.signature(found.function).parameters)
+            listeners.append((hook, Listener(found.plugin_name, found.function, names)))
+    return listeners
