@@ -1,0 +1,505 @@
+"""The laws of the house, read from the syntax tree of every module: storeys, doors, sizes, what nobody does.
+
+A law is a function from a house (module name -> source) to a list of complaints.  Each is tried on small
+houses that break it, and on ours.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import edge_agent
+
+PACKAGE = Path(edge_agent.__file__).parent
+
+House = dict[str, str]
+
+STOREYS = """
+    cli | testing
+    cli.demo
+    cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
+    cli.settings
+    cli.output | cli.pictures
+    agent.daemon
+    agent.control | agent.asking
+    agent.sockets
+    agent.agent
+    agent.summary
+    agent.stages
+    agent.intake | agent.learning | agent.answers | agent.refresh
+    default_plugins
+    default_plugins.*
+    plugins
+    plugin_host
+    mailbox
+    agent.archive | agent.dropfolder | agent.evaluation | agent.policy | agent.serving
+    ml.update | vision.engine | vision.worker | store.registry
+    vision.child
+    ml.model | vision.extractor | store.samples
+    ml.heads.lda | ml.heads.softmax | vision.runtime | vision.preprocessing | vision.images
+    ml.heads.protocol | ml.estimates | store.training_set
+    ml.batches | store.rows | store.database
+    agent.status
+    ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | store.digests | store.quantised | vision.wire
+    agent.home | agent.labels | agent.split | ml.transforms | store.atomic
+    config | hookspecs
+    errors
+"""
+"""Top to bottom.  A room imports from storeys below its own, never from its own and never from above."""
+
+ROOMS = [
+    (pattern.strip(), level)
+    for level, line in enumerate(reversed(STOREYS.strip().splitlines()))
+    for pattern in line.split("|")
+]
+
+DOORS = {
+    "PIL": {"vision.images", "cli.pictures"},
+    "ai_edge_litert": {"vision.runtime"},
+    "click": {"cli", "cli.*"},
+    "fcntl": {"store.atomic"},
+    "pluggy": {"hookspecs", "plugins"},
+    "rich": {"cli", "cli.*"},
+    "signal": {"agent.daemon", "vision.worker"},
+    "socket": {
+        "agent.daemon",
+        "agent.control",
+        "agent.asking",
+        "agent.sockets",
+        "vision.child",
+        "vision.engine",
+    }
+    | {"vision.wire", "vision.worker"},
+    "sqlite3": {"store.database", "store.samples"},
+    "subprocess": {"vision.child", "vision.engine"},
+    "tflite_runtime": {"vision.runtime"},
+    "watchdog": {"agent.dropfolder"},
+    # Renaming and forcing to disk decide what survives a power cut; one module does it right for everybody.
+    "os.fdatasync": {"store.atomic"},
+    "os.fsync": {"store.atomic"},
+    "os.rename": {"store.atomic"},
+    "os.renames": {"store.atomic"},
+    "os.replace": {"store.atomic"},
+    "shutil.move": {"store.atomic"},
+    "'NOTIFY_SOCKET'": {"agent.daemon"},
+}
+"""A library, a function or a text, and the only modules that may reach for it."""
+
+ENGINE_SIDE = (
+    "PIL",
+    "ai_edge_litert",
+    "edge_agent.vision.extractor",
+    "edge_agent.vision.images",
+    "edge_agent.vision.runtime",
+    "edge_agent.vision.worker",
+    "tflite_runtime",
+)
+"""What the agent's own process never loads: native code that can die lives in the engine."""
+
+# fmt: off
+NEVER = {
+    "time.sleep",
+    "builtins.eval", "builtins.exec", "os.popen", "os.system", "yaml.load", "yaml.unsafe_load",
+    "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve",
+    "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socketserver", "ssl",
+    "urllib.request", "urllib3", "xmlrpc",
+    "scipy", "sklearn", "tensorflow", "torch",
+    "unittest",
+}
+# fmt: on
+"""Waiting blindly, running data as code, unpickling, networks, what is too heavy for a device, test tools."""
+
+BOUNDARIES = {"agent.agent", "cli", "mailbox", "ml.update", "plugin_host", "plugins"}
+"""Where a defect in anybody's code ends: plugins, the agent's step, `main`, the thread of an update."""
+
+NOT_A_NOUN = {"base", "common", "const", "constants", "helper", "helpers", "manager", "misc", "util", "utils"}
+
+LONGEST = 350
+
+
+def read_house(folder: Path) -> House:
+    """Every module below a folder; `edge_agent/cli/__init__.py` is "cli", the package itself is ""."""
+    house = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        house[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return house
+
+
+def storey(room: str) -> int | None:
+    """How high a room lies, or None when it is in no storey; an exact name goes before a pattern."""
+    levels = {level for pattern, level in ROOMS if pattern == room}
+    levels = levels or {level for pattern, level in ROOMS if fnmatch.fnmatchcase(room, pattern)}
+    assert len(levels) <= 1, f"{room} is in several storeys"
+    return min(levels, default=None)
+
+
+class Reader(ast.NodeVisitor):
+    """What a module imports (outside TYPE_CHECKING) and which dotted names it uses, however renamed."""
+
+    def __init__(self, room: str, source: str, house: House) -> None:
+        self.imports: list[tuple[int, str]] = []
+        self.uses: list[tuple[int, str]] = []
+        self._house = house
+        self._package = f"edge_agent.{room}" if any(name.startswith(f"{room}.") for name in house) else ""
+        self._package = self._package or f"edge_agent.{room}".rpartition(".")[0]
+        self._names: dict[str, str] = {}
+        self.visit(ast.parse(source))
+
+    def visit_If(self, node: ast.If) -> None:
+        """Leave out what only type checkers read."""
+        if ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+            for statement in node.orelse:
+                self.visit(statement)
+        else:
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        """`import a.b` and `import a.b as c`."""
+        for alias in node.names:
+            self.imports.append((node.lineno, alias.name))
+            self._names[alias.asname or alias.name.partition(".")[0]] = (
+                alias.name if alias.asname else alias.name.partition(".")[0]
+            )
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """`from a import b`: b may be a room of ours or a name in one."""
+        origin = node.module or ""
+        if node.level:
+            parts = self._package.split(".")
+            origin = ".".join([*parts[: len(parts) - node.level + 1], *([origin] if origin else [])])
+        for alias in node.names:
+            name = f"{origin}.{alias.name}"
+            ours = origin == "edge_agent" or origin.startswith("edge_agent.")
+            is_room = name.removeprefix("edge_agent.") in self._house
+            self.imports.append((node.lineno, origin if ours and not is_room else name))
+            self._names[alias.asname or alias.name] = name
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """A plain name, under the one it was imported by; one that was not may be Python's own."""
+        self.uses.append((node.lineno, self._names.get(node.id, f"builtins.{node.id}")))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """A dotted name such as `os.path.join`."""
+        parts = [node.attr]
+        inner = node.value
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name) and inner.id in self._names:
+            parts.append(self._names[inner.id])
+            self.uses.append((node.lineno, ".".join(reversed(parts))))
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        """A text stands for itself, in quotes."""
+        if isinstance(node.value, str):
+            self.uses.append((node.lineno, repr(node.value)))
+
+
+def reading(house: House) -> Iterator[tuple[str, Reader]]:
+    """Each module with what was read in it."""
+    for room, source in house.items():
+        yield room, Reader(room, source, house)
+
+
+def within(name: str, whole: str) -> bool:
+    """Is a dotted name the given one or something below it?"""
+    return name == whole or name.startswith(f"{whole}.")
+
+
+def is_bare_package(room: str, house: House) -> bool:
+    """A package whose own `__init__` imports nothing of ours; it can lie anywhere."""
+    source = house.get(room, "")
+    return storey(room) is None and not any(
+        within(name, "edge_agent") for _, name in Reader(room, source, house).imports
+    )
+
+
+def imports_go_down(house: House) -> list[str]:
+    """Imports go to a lower storey; a package's `__init__` may gather its rooms, and all know the version."""
+    complaints = []
+    for room, read in reading(house):
+        level = storey(room)
+        for line, name in read.imports:
+            target = name.removeprefix("edge_agent").removeprefix(".")
+            if not within(name, "edge_agent") or within(target, room) or not room:
+                continue
+            below = storey(target)
+            if not target or is_bare_package(target, house):
+                continue
+            if below is None or level is None or below >= level:
+                complaints.append(f"{room}:{line} imports {target}, which is not below it")
+    return complaints
+
+
+def every_room_is_in_a_storey(house: House) -> list[str]:
+    """A new module is given its place in STOREYS; a package without code of its own needs none."""
+    packages = {room.rpartition(".")[0] for room in house} | {"extractors"}
+    return [
+        f"{room} has no place in STOREYS"
+        for room in house
+        if room and storey(room) is None and not (room in packages and is_bare_package(room, house))
+    ]
+
+
+def one_door_each(house: House) -> list[str]:
+    """A library is imported, and a delicate function is used, only where DOORS says."""
+    complaints = []
+    for room, read in reading(house):
+        for line, name in read.imports + read.uses:
+            for door, keepers in DOORS.items():
+                if within(name, door) and not any(fnmatch.fnmatchcase(room, keeper) for keeper in keepers):
+                    complaints.append(f"{room}:{line} reaches for {door}")
+    return sorted(set(complaints))
+
+
+def paths_are_renamed_in_one_place(house: House) -> list[str]:
+    """`path.rename(x)` and `path.replace(x)` belong to store.atomic; `text.replace(a, b)` does not."""
+    return [
+        f"{room}:{node.lineno} renames a path"
+        for room, source in house.items()
+        if room != "store.atomic"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.keywords
+        if node.func.attr in {"rename", "replace"} and len(node.args) == 1
+    ]
+
+
+def the_agent_loads_no_native_code(house: House) -> list[str]:
+    """Rooms of the agent's process import nothing of the engine's."""
+    return [
+        f"{room}:{line} imports {name}, which belongs to the engine process"
+        for room, read in reading(house)
+        if not room.startswith("vision.") and room != "cli.pictures"
+        for line, name in read.imports
+        if any(within(name, other) for other in ENGINE_SIDE)
+    ]
+
+
+def some_things_are_never_done(house: House) -> list[str]:
+    """Names of NEVER, `shell=True` and `allow_pickle=True`."""
+    complaints = [
+        f"{room}:{line} uses {name}"
+        for room, read in reading(house)
+        for line, name in read.imports + read.uses
+        if any(within(name, never) for never in NEVER)
+    ]
+    for room, source in house.items():
+        for node in ast.walk(ast.parse(source)):
+            if not (isinstance(node, ast.keyword) and node.arg in {"shell", "allow_pickle"}):
+                continue
+            if not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                complaints.append(f"{room}:{node.value.lineno} passes {ast.unparse(node)}")
+    return sorted(set(complaints))
+
+
+def defects_are_caught_at_boundaries(house: House) -> list[str]:
+    """Only a boundary catches everything; a handler that tidies up and raises again catches nothing."""
+    complaints = []
+    for room, source in house.items():
+        if room in BOUNDARIES:
+            continue
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ExceptHandler):
+                kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+                last = node.body[-1]
+                broad = not (isinstance(last, ast.Raise) and last.exc is None)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+                kinds, broad = node.args, True
+            else:
+                continue
+            names = {"" if kind is None else ast.unparse(kind) for kind in kinds}
+            if broad and names & {"", "Exception", "BaseException"}:
+                complaints.append(f"{room}:{node.lineno} catches everything")
+    return complaints
+
+
+def one_noun_a_module(house: House) -> list[str]:
+    """The docstring says what happens here, the name is a thing, the length is at most LONGEST lines."""
+    complaints = []
+    for room, source in house.items():
+        lines = len(source.splitlines())
+        if lines > LONGEST:
+            complaints.append(f"{room} has {lines} lines, more than {LONGEST}")
+        if not (ast.get_docstring(ast.parse(source)) or "").startswith("This is where "):
+            complaints.append(f'{room} does not begin with "This is where"')
+        if set(room.split(".")) & NOT_A_NOUN:
+            complaints.append(f"{room} is not named after one thing")
+    return complaints
+
+
+LAWS: list[Callable[[House], list[str]]] = [
+    imports_go_down,
+    every_room_is_in_a_storey,
+    one_door_each,
+    paths_are_renamed_in_one_place,
+    the_agent_loads_no_native_code,
+    some_things_are_never_done,
+    defects_are_caught_at_boundaries,
+    one_noun_a_module,
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_law_holds(law):
+    """Every module of edge_agent keeps the law."""
+    complaints = law(read_house(PACKAGE))
+
+    assert not complaints, "\n".join(complaints)
+
+
+BROKEN = [
+    (imports_go_down, {"errors": "from edge_agent.config import Config", "config": ""}),
+    (imports_go_down, {"ml.heads.lda": "from edge_agent.ml.heads import softmax", "ml.heads.softmax": ""}),
+    (
+        imports_go_down,
+        {"store.samples": "def f():\n    import edge_agent.store.registry", "store.registry": ""},
+    ),
+    (imports_go_down, {"ml.features": "from . import model", "ml.model": ""}),
+    (imports_go_down, {"ml.features": "from .model import MLModel", "ml.model": ""}),
+    (
+        imports_go_down,
+        {"ml.features": "from edge_agent.ml.novelty import x", "ml.novelty": "import edge_agent.errors"},
+    ),
+    (imports_go_down, {"ml.features": "from edge_agent.cli import main", "cli": "", "cli.run": ""}),
+    (every_room_is_in_a_storey, {"ml.novelty": ""}),
+    (every_room_is_in_a_storey, {"ml": "from edge_agent.ml.model import y", "ml.model": ""}),
+    (one_door_each, {"ml.model": "import pluggy"}),
+    (one_door_each, {"ml.model": "from PIL.Image import open as look"}),
+    (one_door_each, {"agent.control": "import os as o\no.replace('a', 'b')"}),
+    (one_door_each, {"agent.control": "from os import fsync as f; f(1)"}),
+    (one_door_each, {"agent.control": "import os\nos.environ['NOTIFY_SOCKET']"}),
+    (paths_are_renamed_in_one_place, {"agent.home": "path.rename(other)"}),
+    (paths_are_renamed_in_one_place, {"agent.home": "(a / 'b').replace(other)"}),
+    (
+        the_agent_loads_no_native_code,
+        {"agent.intake": "from edge_agent.vision import images", "vision.images": ""},
+    ),
+    (
+        the_agent_loads_no_native_code,
+        {"store.samples": "from edge_agent.vision.runtime import load_interpreter"},
+    ),
+    (the_agent_loads_no_native_code, {"cli.predict": "def f():\n    from PIL import Image"}),
+    (some_things_are_never_done, {"agent.agent": "from time import sleep as rest; rest(1)"}),
+    (some_things_are_never_done, {"agent.agent": "import time\ntime.sleep(1)"}),
+    (some_things_are_never_done, {"ml.model": "import pickle"}),
+    (some_things_are_never_done, {"ml.model": "eval('1')"}),
+    (some_things_are_never_done, {"ml.model": "import urllib.request"}),
+    (some_things_are_never_done, {"ml.model": "import numpy as np\nnp.load(f, allow_pickle=True)"}),
+    (some_things_are_never_done, {"vision.child": "import subprocess\nsubprocess.run('ls', shell=yes)"}),
+    (defects_are_caught_at_boundaries, {"ml.model": "try: f()\nexcept: pass"}),
+    (defects_are_caught_at_boundaries, {"ml.model": "try: f()\nexcept (OSError, Exception): pass"}),
+    (
+        defects_are_caught_at_boundaries,
+        {"ml.model": "try: f()\nexcept BaseException as e:\n    raise X from e"},
+    ),
+    (defects_are_caught_at_boundaries, {"ml.model": "with contextlib.suppress(Exception): f()"}),
+    (one_noun_a_module, {"ml.model": '"""This is where models are."""' + "\n" * LONGEST + "x"}),
+    (one_noun_a_module, {"ml.model": '"""A model."""'}),
+    (one_noun_a_module, {"ml.utils": '"""This is where things lie."""'}),
+]
+
+
+@pytest.mark.parametrize(("law", "house"), BROKEN)
+def test_law_sees_when_it_is_broken(law, house):
+    """Each of these small houses breaks exactly this law, and the law says so once."""
+    assert len(law(house)) == 1
+
+
+KEPT = [
+    (imports_go_down, {"ml.model": "from edge_agent.ml import features\nimport numpy", "ml.features": ""}),
+    (
+        imports_go_down,
+        {"errors": "from edge_agent import __version__\nfrom edge_agent.ml import x", "ml": "", "": ""},
+    ),
+    (imports_go_down, {"errors": "if TYPE_CHECKING:\n    from edge_agent.cli import main", "cli": ""}),
+    (
+        imports_go_down,
+        {"": "from edge_agent.cli import main", "cli": "from edge_agent.cli.run import x", "cli.run": ""},
+    ),
+    (
+        paths_are_renamed_in_one_place,
+        {"agent.home": "text.replace('a', 'b'); replace(x, y=1); x.replace(y=1)"},
+    ),
+    (one_door_each, {"agent.home": "import os\nos.path.join('a')\nif TYPE_CHECKING:\n    import click"}),
+    (some_things_are_never_done, {"ml.model": "import urllib.parse\nnp.load(f, allow_pickle=False)"}),
+    (
+        defects_are_caught_at_boundaries,
+        {"ml.model": "try: f()\nexcept BaseException:\n    tidy()\n    raise"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("law", "house"), KEPT)
+def test_law_lets_pass_what_is_right(law, house):
+    """These look like breaches and are none."""
+    assert law(house) == []
+
+
+def test_names_in_the_tables_exist():
+    """No storey, door or boundary names a module that is gone."""
+    rooms = read_house(PACKAGE)
+    named = (
+        {pattern for pattern, _ in ROOMS}
+        | BOUNDARIES
+        | {room for keepers in DOORS.values() for room in keepers}
+    )
+
+    assert sorted(pattern for pattern in named if not fnmatch.filter(rooms, pattern)) == []
+
+
+def test_public_names_are_sorted_and_there():
+    """`edge_agent.__all__` lists the public names in order, each can be had, and nothing else is public."""
+    assert edge_agent.__all__ == sorted(edge_agent.__all__)
+    for name in edge_agent.__all__:
+        assert getattr(edge_agent, name) is not None
+
+
+def fresh_process(program: str, *arguments: str) -> None:
+    """Run a few lines of Python in a new process where warnings are errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=PACKAGE.parent,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_module_can_be_imported_first():
+    """Each module imports without a warning when no other module of ours was imported before it."""
+    program = """
+import importlib, sys
+for name in sys.argv[1:]:
+    for loaded in [m for m in sys.modules if m.partition(".")[0] == "edge_agent"]:
+        del sys.modules[loaded]
+    importlib.import_module(name)
+"""
+    fresh_process(program, *(f"edge_agent.{room}".rstrip(".") for room in read_house(PACKAGE)))
+
+
+def test_agent_process_loads_nothing_of_the_engine():
+    """Importing all rooms of the agent's process brings in no picture library, no runtime, no engine room."""
+    rooms = [
+        f"edge_agent.{room}"
+        for room in read_house(PACKAGE)
+        if room.startswith(("agent", "store", "plugin", "default_plugins", "ml", "mailbox", "cli"))
+        if room != "cli.pictures"
+    ]
+    program = f"""
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+loaded = sorted(set({ENGINE_SIDE!r}) & set(sys.modules))
+assert not loaded, loaded
+"""
+    fresh_process(program, *rooms)
