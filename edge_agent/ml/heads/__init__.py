@@ -1,0 +1,1 @@
+"""This is where the learning methods live, one a file."""

@@ -1,0 +1,141 @@
+"""This is where it is written down what every learning method can do."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import MLModelError, MLModelErrorCode, PluginError
+from edge_agent.ml.batches import MatrixBatchProvider, MLBatchProvider
+from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey
+
+Matrix = NDArray[np.float64]
+Parameters = Mapping[MLParameterKey, object]
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """A mini-batch or an epoch is done. Indices start at 0; an epoch carries the index of its last mini-batch."""
+
+    kind: Literal["mini_batch", "epoch"]
+    epoch_index: int
+    mini_batch_index: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the head knows at no extra cost: `loss_value`, `accuracy`."""
+
+
+Training = Generator[TrainingProgress, Parameters | None, None]
+
+
+@runtime_checkable
+class Head(Protocol):
+    """The part of a model that learns: features float32 [n, D] in, probabilities [n, C] out."""
+
+    name: ClassVar[str]
+    """The name it is registered, stored and configured under."""
+    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]]
+    """Every parameter it knows."""
+    n_features: int
+    unknown_threshold: float | None
+    """A picture whose distance is above this is like nothing that was learned; None where nothing can be said."""
+
+    def __init__(self, n_features: int) -> None: ...
+
+    @property
+    def classes_(self) -> tuple[str, ...]:
+        """The labels, in the order of the columns of `predict_proba`."""
+
+    def train(self, data: MLBatchProvider, parameters: Parameters) -> Training:
+        """Learn from all samples in addition to what is known; yields after every mini-batch and every epoch.
+
+        What is sent in replaces parameters from the next mini-batch on. Closing the generator stops the training.
+        Raises `MLModelError`: PARAMETERS for a bad parameter, FEATURE_TYPE or UPDATE for a bad sample, with its index.
+        """
+
+    def predict_proba(self, X: NDArray[np.float32]) -> Matrix:
+        """Probabilities [n, C] of finite features [n, D]; every row sums to 1; [n, 0] before anything was learned."""
+
+    def distances(self, X: NDArray[np.float32]) -> Matrix | None:
+        """How far each row is from the nearest class [n], to be held against `unknown_threshold`; None if unable."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything learned that is an array."""
+
+    def describe(self) -> dict[str, Any]:
+        """Everything else that was learned, as JSON: at least `classes`."""
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Self:
+        """The head that `arrays` and `describe` came from; raises `MLModelError` IO when they do not fit together."""
+
+    def copy(self) -> Self:
+        """A head that knows the same and that training this one does not change."""
+
+
+def stored_array(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], dtype: Any = np.float64
+) -> NDArray[Any]:
+    """An array that was read from disk; raises `MLModelError` IO unless its shape (None: any), dtype and values fit."""
+    array = arrays.get(name)
+    if array is None:
+        raise MLModelError(MLModelErrorCode.IO, f"the array {name!r} is missing")
+    fits = array.ndim == len(shape) and all(
+        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.dtype != dtype:
+        raise MLModelError(
+            MLModelErrorCode.IO,
+            f"the array {name!r} is {array.dtype} of shape {array.shape}, expected {shape}",
+        )
+    if not np.isfinite(array).all():
+        raise MLModelError(MLModelErrorCode.IO, f"the array {name!r} has values that are not finite")
+    return array
+
+
+def check_head(head_class: type[Head]) -> None:
+    """Try a learning method on a handful of samples and hold it to the protocol.
+
+    Raises `PluginError` that says what it does otherwise. What the head itself raises is not caught.
+    """
+    who = getattr(head_class, "__name__", repr(head_class))
+    name = getattr(head_class, "name", None)
+    descriptions = getattr(head_class, "parameter_descriptions", None)
+
+    def demand(holds: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+        if not holds:
+            raise PluginError(f"head {who}: {what}")
+
+    demand(isinstance(name, str) and name != "", "`name` must be a text")
+    demand(
+        isinstance(descriptions, tuple)
+        and all(isinstance(one, MLParameterDescription) for one in descriptions),
+        "`parameter_descriptions` must be a tuple of MLParameterDescription",
+    )
+    for method in ("train", "predict_proba", "distances", "arrays", "describe", "restore", "copy"):
+        demand(callable(getattr(head_class, method, None)), f"there is no method `{method}`")
+
+    X = np.array([[4, 1, 0], [5, 1, 0], [4, 2, 1], [0, 1, 4], [1, 1, 5], [0, 2, 4]], dtype=np.float32)
+    labels = ["first", "first", "first", "second", "second", "second"]
+    head = head_class(3)
+    demand(head.n_features == 3, "`n_features` must be what the constructor was given")
+    demand(head.classes_ == (), "a new head must have no classes")
+    demand(head.predict_proba(X).shape == (6, 0), "a new head must predict an array of shape (n, 0)")
+    untouched = head.copy()
+    seen = [progress.kind for progress in head.train(MatrixBatchProvider(X, labels), {})]
+    demand(bool(seen) and seen[-1] == "epoch", "training must end with the progress of an epoch")
+    demand("mini_batch" in seen, "training must report its mini-batches")
+    demand(untouched.classes_ == (), "training changed a copy")
+    demand(sorted(head.classes_) == ["first", "second"], f"`classes_` is {head.classes_!r} after training")
+    P = head.predict_proba(X)
+    demand(P.shape == (6, 2), f"`predict_proba` answers shape {P.shape} for 6 samples and 2 classes")
+    demand(bool(np.isfinite(P).all() and (P >= 0.0).all()), "probabilities must be finite and not below 0")
+    demand(bool(np.allclose(P.sum(axis=1), 1.0, atol=1e-6)), "probabilities of a sample must sum to 1")
+    far = head.distances(X)
+    demand(far is None or far.shape == (6,), "`distances` must answer None or one number a sample")
+    again = head_class.restore(head.arrays(), head.describe())
+    demand(again.classes_ == head.classes_, "`restore` must bring back `classes_`")
+    demand(bool(np.array_equal(again.predict_proba(X), P)), "a restored head must predict the same")

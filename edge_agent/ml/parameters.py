@@ -1,0 +1,153 @@
+"""This is where the numbers a learner may be told have names, defaults and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import ClassVar, Self
+
+import numpy as np
+
+from edge_agent.errors import MLModelError, MLModelErrorCode
+
+
+@dataclass(frozen=True)
+class MLKey:
+    """A name that may carry the scope (layer, sub-model) it is meant for; printed `scope.name`."""
+
+    name: str
+    scope: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.scope}.{self.name}" if self.scope else self.name
+
+
+@dataclass(frozen=True)
+class MLParameterKey(MLKey):
+    """The name of a parameter. Keys with the same name and scope are equal."""
+
+    LEARNING_RATE: ClassVar[MLParameterKey]
+    MOMENTUM: ClassVar[MLParameterKey]
+    MINI_BATCH_SIZE: ClassVar[MLParameterKey]
+    BETA1: ClassVar[MLParameterKey]
+    BETA2: ClassVar[MLParameterKey]
+    EPS: ClassVar[MLParameterKey]
+    EPOCHS: ClassVar[MLParameterKey]
+    SHUFFLE: ClassVar[MLParameterKey]
+    SEED: ClassVar[MLParameterKey]
+    NUMBER_OF_NEIGHBORS: ClassVar[MLParameterKey]
+    WEIGHTS: ClassVar[MLParameterKey]
+    BIASES: ClassVar[MLParameterKey]
+    LINKED_MODEL_FILE_NAME: ClassVar[MLParameterKey]
+    LINKED_MODEL_SEARCH_PATH: ClassVar[MLParameterKey]
+    # Beyond Apple's:
+    SHRINKAGE: ClassVar[MLParameterKey]
+    PRIOR: ClassVar[MLParameterKey]
+    OPTIMIZER: ClassVar[MLParameterKey]
+    L2: ClassVar[MLParameterKey]
+
+    def scoped_to(self, scope: str) -> Self:
+        """A copy aimed at an inner component; a second scope goes inside the first.
+
+        `BIASES.scoped_to("model1").scoped_to("FullyConnected")` prints `model1.FullyConnected.biases`.
+        """
+        return type(self)(self.name, f"{self.scope}.{scope}" if self.scope else scope)
+
+
+for _name in list(MLParameterKey.__annotations__):
+    setattr(MLParameterKey, _name, MLParameterKey(_name.lower()))
+
+
+@dataclass(frozen=True)
+class MLNumericConstraint:
+    """Limits of a number, both ends allowed; `enumerated_numbers` lists the only values when it is given."""
+
+    min_number: float | None = None
+    max_number: float | None = None
+    enumerated_numbers: frozenset[float] | None = None
+
+    def problem(self, value: float) -> str | None:
+        """What is wrong with a value, or None."""
+        if self.enumerated_numbers is not None and value not in self.enumerated_numbers:
+            return f"is not one of {', '.join(f'{number:g}' for number in sorted(self.enumerated_numbers))}"
+        if self.min_number is not None and value < self.min_number:
+            return f"is below {self.min_number:g}"
+        if self.max_number is not None and value > self.max_number:
+            return f"is above {self.max_number:g}"
+        return None
+
+
+ParameterValue = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class MLParameterDescription:
+    """What a parameter may be. Its kind (truth value, whole number, number, text) is that of `default_value`.
+
+    Raises `MLModelError` PARAMETERS when the default itself is not allowed.
+    """
+
+    key: MLParameterKey
+    default_value: ParameterValue
+    numeric_constraint: MLNumericConstraint | None = None
+    allowed_values: frozenset[str] | None = None
+    """The only texts allowed, for a parameter that is a text."""
+    adjustable_in_progress: bool = False
+    """Whether a progress handler may change it while training runs."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "default_value", self.checked(self.default_value))
+
+    def checked(self, value: object) -> ParameterValue:
+        """The value as a plain Python value of this parameter's kind.
+
+        Raises `MLModelError` PARAMETERS, naming the key, for a wrong kind or a value out of bounds.
+        """
+        plain = self._of_kind(value)
+        if isinstance(plain, str):
+            if self.allowed_values is not None and plain not in self.allowed_values:
+                raise self._refused(f"{plain!r} is not one of {', '.join(sorted(self.allowed_values))}")
+        elif self.numeric_constraint is not None:
+            problem = self.numeric_constraint.problem(plain)
+            if problem:
+                raise self._refused(f"{plain!r} {problem}")
+        return plain
+
+    def _of_kind(self, value: object) -> ParameterValue:
+        truth = isinstance(value, bool | np.bool_)
+        if isinstance(self.default_value, bool):
+            if truth:
+                return bool(value)
+            raise self._refused(f"expected true or false, got {value!r}")
+        if isinstance(self.default_value, str):
+            if isinstance(value, str):
+                return str(value)
+            raise self._refused(f"expected a text, got {value!r}")
+        if isinstance(self.default_value, int):
+            if isinstance(value, Integral) and not truth:
+                return int(value)
+            raise self._refused(f"expected a whole number, got {value!r}")
+        if isinstance(value, Real) and not truth and np.isfinite(float(value)):
+            return float(value)
+        raise self._refused(f"expected a finite number, got {value!r}")
+
+    def _refused(self, problem: str) -> MLModelError:
+        return MLModelError(MLModelErrorCode.PARAMETERS, f"parameter {self.key}: {problem}")
+
+
+def resolve(
+    descriptions: Iterable[MLParameterDescription], given: Mapping[MLParameterKey, object] | None = None
+) -> dict[MLParameterKey, ParameterValue]:
+    """Every described parameter with the given value or its default, in the order described.
+
+    Raises `MLModelError` PARAMETERS for an unknown key, a wrong kind or a value out of bounds.
+    """
+    known = {description.key: description for description in descriptions}
+    for key in given or {}:
+        if key not in known:
+            names = ", ".join(str(name) for name in known) or "none"
+            raise MLModelError(MLModelErrorCode.PARAMETERS, f"parameter {key} is unknown; known are {names}")
+    values = {key: description.default_value for key, description in known.items()}
+    values.update({key: known[key].checked(value) for key, value in (given or {}).items()})
+    return values

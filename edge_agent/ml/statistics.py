@@ -1,0 +1,181 @@
+"""This is where samples become sums that can be added to, taken from and merged exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import MLModelError, MLModelErrorCode
+
+Matrix = NDArray[np.float64]
+
+
+class ClassStatistics:
+    """Per class a count and a sum, over all classes the Gram matrix sum x x' [D, D], all float64.
+
+    Every change is a sum, so the order of samples does not matter and what was added can be taken away again. With
+    `gram=False` only counts and sums are kept (O(C D) instead of O(D D) memory).
+    """
+
+    def __init__(self, n_features: int, *, gram: bool = True) -> None:
+        self.n_features = n_features
+        self.gram: Matrix | None = np.zeros((n_features, n_features)) if gram else None
+        self._counts: dict[str, int] = {}
+        self._sums: dict[str, Matrix] = {}
+
+    @classmethod
+    def from_blocks(
+        cls, blocks: Iterable[tuple[Matrix, Sequence[str]]], n_features: int, *, gram: bool = True
+    ) -> Self:
+        """The statistics of all blocks (X [n, D], n labels)."""
+        statistics = cls(n_features, gram=gram)
+        for X, labels in blocks:
+            statistics.add(X, labels)
+        return statistics
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that have samples, sorted."""
+        return tuple(sorted(self._counts))
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples are in the sums."""
+        return sum(self._counts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples each class has."""
+        return dict(self._counts)
+
+    def means(self, classes: Sequence[str] | None = None) -> Matrix:
+        """The class means [C, D], in the order of `classes`."""
+        names = self.classes if classes is None else classes
+        if not names:
+            return np.zeros((0, self.n_features))
+        return np.stack([self._sums[name] / self._counts[name] for name in names])
+
+    def within_scatter(self) -> Matrix:
+        """Sw = G - sum_c n_c mu_c mu_c' [D, D]; needs the Gram matrix."""
+        if self.gram is None:
+            raise ValueError("these statistics were kept without their Gram matrix")
+        M = self.means()
+        weighted = M * np.array([self._counts[name] for name in self.classes], dtype=np.float64)[:, None]
+        return self.gram - weighted.T @ M
+
+    def add(self, X: Matrix, labels: Sequence[str]) -> None:
+        """Add n samples [n, D]."""
+        X = self._checked(X, labels)
+        for name, count, total in self._by_class(X, labels):
+            self._counts[name] = self._counts.get(name, 0) + count
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        if self.gram is not None:
+            self.gram += X.T @ X
+
+    def remove(self, X: Matrix, labels: Sequence[str]) -> None:
+        """Take away n samples [n, D] that were added before; a class that is left without samples is gone.
+
+        Raises `MLModelError` UPDATE, changing nothing, when a class has fewer samples than are to be taken.
+        """
+        X = self._checked(X, labels)
+        changes = list(self._by_class(X, labels))
+        for name, count, _ in changes:
+            if self._counts.get(name, 0) < count:
+                has = self._counts.get(name, 0)
+                raise MLModelError(
+                    MLModelErrorCode.UPDATE, f"class {name!r} has {has} samples, {count} cannot be removed"
+                )
+        for name, count, total in changes:
+            self._counts[name] -= count
+            self._sums[name] = self._sums[name] - total
+            if self._counts[name] == 0:
+                del self._counts[name], self._sums[name]
+        if self.gram is not None:
+            # Nothing left means exactly nothing: the rounding of sums and differences goes too.
+            self.gram = self.gram - X.T @ X if self._counts else np.zeros_like(self.gram)
+
+    def relabel(self, X: Matrix, old: Sequence[str], new: Sequence[str]) -> None:
+        """Move n samples [n, D] from their old labels to new ones; the Gram matrix does not change.
+
+        Raises `MLModelError` UPDATE when an old class has fewer samples than are to be moved.
+        """
+        gram, self.gram = self.gram, None
+        try:
+            self.remove(X, old)
+            self.add(X, new)
+        finally:
+            self.gram = gram
+
+    def merge(self, other: ClassStatistics) -> None:
+        """Add everything another board learned.
+
+        Raises `MLModelError` UPDATE when the two were made of features of different length, or one has no Gram matrix.
+        """
+        if other.n_features != self.n_features or (other.gram is None) != (self.gram is None):
+            raise MLModelError(
+                MLModelErrorCode.UPDATE,
+                f"statistics over {self.n_features} and {other.n_features} features cannot be merged",
+            )
+        for name, count in other.counts.items():
+            total = other.means((name,))[0] * count
+            self._counts[name] = self._counts.get(name, 0) + count
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        if self.gram is not None and other.gram is not None:
+            self.gram += other.gram
+
+    def _checked(self, X: Matrix, labels: Sequence[str]) -> Matrix:
+        if X.shape != (len(labels), self.n_features):
+            raise MLModelError(
+                MLModelErrorCode.UPDATE,
+                f"{len(labels)} labels and features of shape {X.shape} do not go together",
+            )
+        return np.asarray(X, dtype=np.float64)
+
+    @staticmethod
+    def _by_class(X: Matrix, labels: Sequence[str]) -> Iterable[tuple[str, int, Matrix]]:
+        names = sorted(set(labels))
+        number = {name: column for column, name in enumerate(names)}
+        belongs = np.zeros((len(names), len(labels)))
+        belongs[[number[label] for label in labels], np.arange(len(labels))] = 1.0
+        totals = belongs @ X
+        for name, count, total in zip(names, belongs.sum(axis=1), totals, strict=True):
+            yield name, int(count), total.copy()
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """A positive semi-definite matrix as its eigenvalues [r] and unit axes [r, D]: S = axes' diag(eigenvalues) axes.
+
+    r is at most the number of rows it was made of, so with few samples no D x D matrix is ever formed.
+    """
+
+    eigenvalues: Matrix
+    axes: NDArray[np.floating]
+
+    @classmethod
+    def from_rows(cls, B: Matrix) -> Self:
+        """S = B' B from rows [n, D], through the n x n matrix B B'."""
+        eigenvalues, vectors = np.linalg.eigh(B @ B.T)
+        # Below this the axis is made of rounding, and its share in any ridged inverse is smaller than rounding too.
+        keep = eigenvalues > max(float(eigenvalues[-1]), 0.0) * 1e-13 if len(B) else np.zeros(0, dtype=bool)
+        kept = eigenvalues[keep]
+        return cls(kept, (vectors[:, keep] / np.sqrt(kept)).T @ B)
+
+    @classmethod
+    def from_matrix(cls, S: Matrix) -> Self:
+        """From the matrix itself [D, D]; eigenvalues below zero are rounding and become zero."""
+        eigenvalues, vectors = np.linalg.eigh(S)
+        return cls(np.maximum(eigenvalues, 0.0), vectors.T)
+
+    @property
+    def trace(self) -> float:
+        """Sum of the eigenvalues."""
+        return float(self.eigenvalues.sum())
+
+    def rows(self) -> Matrix:
+        """Rows [r, D] with rows' rows = S, to be stacked with those of other scatters."""
+        return np.asarray(np.sqrt(self.eigenvalues)[:, None] * self.axes, dtype=np.float64)

@@ -1,0 +1,394 @@
+"""This is where a model is updated with labelled samples, on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.batches import MLBatchProvider, TrainingRows
+from edge_agent.ml.heads.protocol import Head, Parameters, TrainingProgress
+from edge_agent.ml.model import MLModel, MLModelConfiguration
+from edge_agent.ml.parameters import MLKey, MLParameterKey, ParameterValue, resolve
+
+
+class MLTaskState(IntEnum):
+    """Apple's states with Apple's raw values, and one that Apple lacks: where a cancelled task ends."""
+
+    SUSPENDED = 1
+    RUNNING = 2
+    CANCELLING = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELLED = 6
+
+
+FINAL = frozenset({MLTaskState.COMPLETED, MLTaskState.FAILED, MLTaskState.CANCELLED})
+
+
+class MLUpdateProgressEvent(IntFlag):
+    """What a progress handler can ask to be told. `MINI_BATCH_END` slows training by what its handler does."""
+
+    TRAINING_BEGIN = 1
+    EPOCH_END = 2
+    MINI_BATCH_END = 4
+
+
+TRAINING_OVER = MLUpdateProgressEvent(0)
+"""The event of a completion handler's context: none of the three."""
+
+_EVENT_NAMES = {
+    MLUpdateProgressEvent.TRAINING_BEGIN: "training_begin",
+    MLUpdateProgressEvent.EPOCH_END: "epoch_end",
+    MLUpdateProgressEvent.MINI_BATCH_END: "mini_batch_end",
+    TRAINING_OVER: "training_end",
+}
+
+
+@dataclass(frozen=True)
+class MLMetricKey(MLKey):
+    """The name of a metric in a context."""
+
+    LOSS_VALUE: ClassVar[MLMetricKey]
+    EPOCH_INDEX: ClassVar[MLMetricKey]
+    MINI_BATCH_INDEX: ClassVar[MLMetricKey]
+    # Beyond Apple's:
+    ACCURACY: ClassVar[MLMetricKey]
+    ELAPSED_SECONDS: ClassVar[MLMetricKey]
+
+
+for _name in list(MLMetricKey.__annotations__):
+    setattr(MLMetricKey, _name, MLMetricKey(_name.lower()))
+
+
+@dataclass(frozen=True)
+class TaskStateChange:
+    """A task went from one state to another; states by their lower-case names."""
+
+    task_identifier: str
+    state: str
+    previous: str
+
+
+@dataclass(frozen=True)
+class TrainingEvent:
+    """What happened in a task, as plain values: `training_begin`, `mini_batch_end`, `epoch_end`, `training_end`."""
+
+    task_identifier: str
+    event: str
+    state: str
+    metrics: dict[str, float]
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MLUpdateContext:
+    """What a handler is given: read-only, and still true after the handler returned."""
+
+    task: MLUpdateTask
+    model: MLModel
+    """The model as trained so far. It predicts; it can be written unless the task failed or was cancelled."""
+    event: MLUpdateProgressEvent
+    metrics: Mapping[MLMetricKey, float]
+    parameters: Mapping[MLParameterKey, ParameterValue]
+    """The values in force."""
+
+    def as_event(self) -> TrainingEvent:
+        """The same as plain values, for those who must not hold on to task or model."""
+        return TrainingEvent(
+            task_identifier=self.task.task_identifier,
+            event=_EVENT_NAMES[self.event],
+            state=self.task.state.name.lower(),
+            metrics={str(key): value for key, value in self.metrics.items()},
+            parameters={str(key): value for key, value in self.parameters.items()},
+        )
+
+
+Handler = Callable[[MLUpdateContext], None]
+
+
+@dataclass(frozen=True)
+class MLUpdateProgressHandlers:
+    """Whom to tell what. The completion handler is called once, however the task ends."""
+
+    for_events: MLUpdateProgressEvent
+    progress_handler: Handler | None
+    completion_handler: Handler
+
+
+class MLTask:
+    """States, error and cancelling of something that runs on its own; `MLUpdateTask` is one."""
+
+    def __init__(self, *, task_identifier: str | None = None) -> None:
+        if type(self) is MLTask:
+            raise TypeError("MLTask is abstract; make an MLUpdateTask")
+        self._identifier = task_identifier or str(uuid.uuid4())
+        self._lock = threading.Lock()
+        self._state = MLTaskState.SUSPENDED
+        self._error: MLModelError | None = None
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._changes: deque[TaskStateChange] = deque()
+
+    @property
+    def task_identifier(self) -> str:
+        """A name no other task has."""
+        return self._identifier
+
+    @property
+    def state(self) -> MLTaskState:
+        """The state; may be read from any thread at any time."""
+        return self._state
+
+    @property
+    def error(self) -> MLModelError | None:
+        """Why the task failed, with what was raised as its `__cause__`; None in every other state."""
+        return self._error
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, at most `timeout` seconds, until the completion handler has returned; False when it has not yet.
+
+        Raises `MLModelError` UPDATE when called by a handler of this task, which would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            raise MLModelError(MLModelErrorCode.UPDATE, "a handler cannot wait for the end of its own task")
+        return self._over.wait(timeout)
+
+    def _enter(self, state: MLTaskState) -> None:
+        """Change the state; the lock is held."""
+        self._changes.append(TaskStateChange(self._identifier, state.name.lower(), self._state.name.lower()))
+        self._state = state
+
+
+class MLUpdateTask(MLTask):
+    """Trains a copy of a model with a batch of labelled samples, in addition to what the model knows.
+
+    `for_model_at` is the path of a written model, or a model; neither is ever changed. Give either
+    `progress_handlers` or `completion_handler`, or neither. Nothing happens before `resume()`.
+
+    Everything then happens on the task's own daemon thread: training, handlers and `on_state_change`. While a progress
+    handler runs the task is SUSPENDED; when it returns, training goes on. `training_begin` comes once before the first
+    mini-batch, then `mini_batch_end` and `epoch_end` in their order, then completion, once, also after a failure or
+    `cancel()`. What a handler, the batch or the head raises fails the task, and never the process.
+
+    Raises at construction `MLModelError`: IO or CUSTOM_MODEL for a model that cannot be loaded, PARAMETERS for a bad
+    parameter, UPDATE or FEATURE_TYPE for an empty batch or a first sample the model cannot learn from. Later samples
+    are checked when they are read; a bad one fails the task with its index.
+    """
+
+    def __init__(
+        self,
+        for_model_at: Path | str | MLModel,
+        training_data: MLBatchProvider,
+        configuration: MLModelConfiguration | None = None,
+        *,
+        progress_handlers: MLUpdateProgressHandlers | None = None,
+        completion_handler: Handler | None = None,
+        heads: Mapping[str, type[Head]] | None = None,
+        on_state_change: Callable[[TaskStateChange], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        task_identifier: str | None = None,
+    ) -> None:
+        super().__init__(task_identifier=task_identifier)
+        if progress_handlers is not None and completion_handler is not None:
+            raise TypeError("give progress_handlers or completion_handler, not both")
+        base = for_model_at if isinstance(for_model_at, MLModel) else MLModel.load(for_model_at, heads=heads)
+        configuration = configuration or MLModelConfiguration()
+        self._descriptions = base.parameter_descriptions
+        self._parameters = resolve(self._descriptions, configuration.parameters)
+        self._rows = TrainingRows(training_data, n_features=base.n_features)
+        self._base = base
+        self._head = base.head.copy()
+        self._handlers = progress_handlers
+        self._completion = progress_handlers.completion_handler if progress_handlers else completion_handler
+        self._on_state_change = on_state_change
+        self._clock = clock
+        self._name = configuration.model_display_name or "update"
+        self._started_at = 0.0
+        self._metrics: dict[MLMetricKey, float] = {}
+        self._sent: dict[MLParameterKey, ParameterValue] = {}
+        self._in_handler = False
+        self._result: MLModel | None = None
+
+    @property
+    def model(self) -> MLModel | None:
+        """The updated model once the task is COMPLETED, None before and otherwise."""
+        return self._result
+
+    def resume(self, *, with_parameters: Parameters | None = None) -> None:
+        """Start the task, or let it go on from within a progress handler; returns at once.
+
+        `with_parameters` changes values from the next mini-batch on; it needs a progress handler that is running.
+        Raises `MLModelError`: PARAMETERS for a bad value or one that cannot change while training runs; UPDATE for
+        `with_parameters` at any other time and for a task that completed or failed. A cancelled task stays cancelled.
+        """
+        with self._lock:
+            if self._state in (MLTaskState.COMPLETED, MLTaskState.FAILED):
+                raise MLModelError(
+                    MLModelErrorCode.UPDATE, "the task is over; make a new one for another update"
+                )
+            if with_parameters is not None:
+                self._replace_parameters(with_parameters)
+            if self._state is MLTaskState.SUSPENDED:
+                self._enter(MLTaskState.RUNNING)
+                self._start()
+
+    def cancel(self) -> None:
+        """Stop at the next mini-batch and end as CANCELLED; from any thread, in any state, any number of times."""
+        with self._lock:
+            if self._state in (MLTaskState.SUSPENDED, MLTaskState.RUNNING):
+                self._enter(MLTaskState.CANCELLING)
+                self._start()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._started_at = self._clock()
+            self._thread = threading.Thread(target=self._run, name=f"edge-agent-{self._name}", daemon=True)
+            self._thread.start()
+
+    def _replace_parameters(self, given: Parameters) -> None:
+        if not self._in_handler or self._state is MLTaskState.CANCELLING:
+            raise MLModelError(
+                MLModelErrorCode.UPDATE,
+                "parameters can be replaced only while a progress handler of the task runs",
+            )
+        values = resolve(self._descriptions, {**self._parameters, **given})
+        fixed = {one.key for one in self._descriptions if not one.adjustable_in_progress}
+        changed = {key: value for key, value in values.items() if value != self._parameters[key]}
+        for key in changed:
+            if key in fixed:
+                raise MLModelError(
+                    MLModelErrorCode.PARAMETERS, f"parameter {key} cannot change while training runs"
+                )
+        self._parameters = values
+        self._sent.update(changed)
+
+    # ------------------------------------------------------------------ on the task's thread
+
+    def _run(self) -> None:
+        """The whole life of the thread."""
+        state, failure = self._guarded(self._train)
+        self._finish(state, failure)
+        _, failure = self._guarded(self._complete)
+        if failure is not None:
+            self._finish(MLTaskState.FAILED, failure)
+            self._guarded(self._announce)
+        self._over.set()
+
+    def _guarded(self, work: Callable[[], MLTaskState]) -> tuple[MLTaskState, MLModelError | None]:
+        """Do a part of the work and turn whatever is raised into the task's failure."""
+        try:
+            return work(), None
+        except MLModelError as error:
+            return MLTaskState.FAILED, error
+        except BaseException as error:  # noqa: BLE001
+            # This is the bottom of the thread, what `main` is for the process: batches, heads and handlers are
+            # foreign code, and anything that got past here would end the thread with the task still RUNNING.
+            failure = MLModelError(
+                MLModelErrorCode.UPDATE, f"the update failed: {type(error).__name__}: {error}"
+            )
+            failure.__cause__ = error
+            return MLTaskState.FAILED, failure
+
+    def _train(self) -> MLTaskState:
+        self._announce()
+        if not self._tell(MLUpdateProgressEvent.TRAINING_BEGIN, None):
+            return MLTaskState.CANCELLED
+        self._sent.clear()
+        training = self._head.train(self._rows, dict(self._parameters))
+        try:
+            progress = next(training, None)
+            while progress is not None:
+                event = (
+                    MLUpdateProgressEvent.EPOCH_END
+                    if progress.kind == "epoch"
+                    else MLUpdateProgressEvent.MINI_BATCH_END
+                )
+                if not self._tell(event, progress):
+                    return MLTaskState.CANCELLED
+                sent, self._sent = self._sent, {}
+                try:
+                    progress = training.send(sent or None)
+                except StopIteration:
+                    break
+        finally:
+            training.close()
+        return MLTaskState.COMPLETED
+
+    def _tell(self, event: MLUpdateProgressEvent, progress: TrainingProgress | None) -> bool:
+        """Hand an event to the progress handler if it wants it; False when the task is to be cancelled."""
+        if progress is not None and progress.kind == "epoch":
+            self._metrics = self._metrics_of(progress)
+        handlers = self._handlers
+        if handlers is not None and handlers.progress_handler is not None and event & handlers.for_events:
+            metrics = {} if progress is None else self._metrics_of(progress)
+            with self._lock:
+                if self._state is MLTaskState.CANCELLING:
+                    return False
+                self._enter(MLTaskState.SUSPENDED)
+                self._in_handler = True
+            self._announce()
+            try:
+                handlers.progress_handler(self._context(event, metrics, is_writable=True))
+            finally:
+                with self._lock:
+                    self._in_handler = False
+                    if self._state is MLTaskState.SUSPENDED:
+                        self._enter(MLTaskState.RUNNING)
+            self._announce()
+        return self._state is not MLTaskState.CANCELLING
+
+    def _complete(self) -> MLTaskState:
+        self._announce()
+        if self._completion is not None:
+            writable = self._state is MLTaskState.COMPLETED
+            self._completion(self._context(TRAINING_OVER, self._metrics, is_writable=writable))
+        return self._state
+
+    def _finish(self, state: MLTaskState, failure: MLModelError | None) -> None:
+        with self._lock:
+            if state is MLTaskState.COMPLETED and self._state is MLTaskState.CANCELLING:
+                state = MLTaskState.CANCELLED
+            if failure is not None and self._error is not None:
+                self._error.add_note(f"and then: {failure}")
+            else:
+                self._error = failure
+            if state is MLTaskState.COMPLETED:
+                self._result = self._base.with_head(self._head.copy(), self._parameters, is_writable=True)
+            else:
+                self._result = None
+            if self._state is not state:
+                self._enter(state)
+
+    def _context(
+        self, event: MLUpdateProgressEvent, metrics: Mapping[MLMetricKey, float], *, is_writable: bool
+    ) -> MLUpdateContext:
+        model = self._result or self._base.with_head(
+            self._head.copy(), self._parameters, is_writable=is_writable
+        )
+        return MLUpdateContext(
+            self, model, event, MappingProxyType(dict(metrics)), MappingProxyType(dict(self._parameters))
+        )
+
+    def _metrics_of(self, progress: TrainingProgress) -> dict[MLMetricKey, float]:
+        return {
+            **{MLMetricKey(name): value for name, value in progress.metrics.items()},
+            MLMetricKey.EPOCH_INDEX: progress.epoch_index,
+            MLMetricKey.MINI_BATCH_INDEX: progress.mini_batch_index,
+            MLMetricKey.ELAPSED_SECONDS: self._clock() - self._started_at,
+        }
+
+    def _announce(self) -> None:
+        """Tell the listener every change of state so far, in order and always on this thread."""
+        while self._changes:
+            change = self._changes.popleft()
+            if self._on_state_change is not None:
+                self._on_state_change(change)
