@@ -7,25 +7,26 @@ import os
 import queue
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edge_agent.agent.home import Home
 from edge_agent.agent.learning import Outcome
-from edge_agent.agent.policy import wait_seconds
-from edge_agent.agent.stages import Clocks, Stages, open_stages
+from edge_agent.agent.policy import UpdateSituation, wait_seconds
+from edge_agent.agent.stages import Clocks, MakeEngine, Stages, open_stages
 from edge_agent.agent.status import AgentState, StatusFile
 from edge_agent.agent.summary import summarise
 from edge_agent.config import Config
-from edge_agent.errors import DiskFullError, EdgeAgentError, UserError
+from edge_agent.errors import EdgeAgentError, UserError
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost
+from edge_agent.vision.engine import Engine
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
-"""After a failed step nothing is taken in for this long, while questions are still answered."""
+"""Intake or learning rests for this long after it failed; questions are answered meanwhile."""
 
 Questions = ("predict", "versions", "rollback", "samples", "relabel", "forget", "status", "update")
 
@@ -38,6 +39,14 @@ class Request:
     arguments: dict[str, Any] = field(default_factory=dict)
     fds: list[int] = field(default_factory=list)
     reply: Future[Any] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class _Pause:
+    """A kind of work that failed, and until when it rests."""
+
+    until: float
+    trouble: str
 
 
 @dataclass(frozen=True)
@@ -64,18 +73,20 @@ class Agent:
         drop_folder: Path | None = None,
         watch: bool = True,
         clocks: Clocks | None = None,
+        make_engine: MakeEngine = Engine,
     ) -> None:
         self._home = Home(home)
         self._config = config
         self._plugins = plugins
         self._clocks = clocks or Clocks()
         self._watch = watch
+        self._make_engine = make_engine
         self._drop_folder = drop_folder or self._home.drop_folder(config.drop_folder.path)
         self._inbox: queue.SimpleQueue[Request | TaskStateChange | TrainingEvent | _Bell] = queue.SimpleQueue()
         self._updates: list[Request] = []
         self._task_ended = False
-        self._paused_until: float | None = None
-        self._trouble = ""
+        self._pauses: dict[str, _Pause] = {}
+        self._postponed_at: float | None = None
         self._stages: Stages | None = None
         self._status: StatusFile | None = None
         self.stopping = ""
@@ -97,6 +108,7 @@ class Agent:
             ring=lambda: self._inbox.put(_Bell()),
             tell=self._inbox.put,
             clocks=self._clocks,
+            make_engine=self._make_engine,
         )
         self._status = StatusFile(self._home.status_path, monotonic=self._clocks.monotonic)
 
@@ -124,7 +136,7 @@ class Agent:
         if stages.learning.task is not None:
             stages.learning.task.wait(timeout=5.0)
         self._fail_waiting()
-        if self._status is not None:
+        if self._status is not None and self._status.state is not AgentState.STARTING:
             self._status.update(state=AgentState.STOPPED)
             self._status.flush()
         self._plugins.flush(timeout=2.0)
@@ -151,7 +163,7 @@ class Agent:
 
     def run_until_idle(self) -> None:
         """Step until the drop folder is taken in, nothing is left to extract and no update is due or running."""
-        while not self.stopping and not self._idle():
+        while not self.stopping and not self.idle():
             self.step_when_due()
 
     def step_when_due(self) -> None:
@@ -164,32 +176,27 @@ class Agent:
         This is the agent's step boundary: whatever goes wrong in here is logged and shown, and the agent goes on.
         """
         self._drain(patience_seconds)
-        now = self._clocks.monotonic()
-        if self._paused_until is not None and now < self._paused_until:
-            self._write_status()
-            return
-        try:
-            self._work()
-        except DiskFullError as error:
-            self._pause(f"no room left, intake pauses: {error}")
-        except EdgeAgentError as error:
-            self._pause(str(error))
-        except Exception as error:  # noqa: BLE001  # the step boundary: a defect here must not stop the service
-            log.exception("a step failed")
-            self._pause(f"unexpected: {type(error).__name__}: {error}")
-        else:
-            if self._paused_until is not None:
-                log.info("working again")
-            self._paused_until, self._trouble = None, ""
+        for name, work in (("intake", self._take_in), ("learning", self._learn)):
+            pause = self._pauses.get(name)
+            if pause is not None and self._clocks.monotonic() < pause.until:
+                continue
+            try:
+                work()
+            except EdgeAgentError as error:
+                self._pause(name, str(error))
+            except Exception as error:  # noqa: BLE001  # the step boundary: a defect must not stop the service
+                log.exception("%s failed", name)
+                self._pause(name, f"unexpected {type(error).__name__}: {error}")
+            else:
+                if self._pauses.pop(name, None):
+                    log.info("%s goes on", name)
         self._write_status()
 
-    def _work(self) -> None:
+    def _take_in(self) -> None:
         stages = self._open_stages
         stages.intake.step(between=self._drain)
-        stale = stages.serving.version
-        if stages.engine.facts or (stale and stages.store.count()):
+        if stages.engine.facts is not None:
             stages.refresh.step(between=self._drain)
-        self._learn()
 
     def _learn(self) -> None:
         learning, serving = self._open_stages.learning, self._open_stages.serving
@@ -198,13 +205,26 @@ class Agent:
                 self._task_ended = False
                 self._conclude()
             return
-        situation = learning.situation(serving.version, self._open_stages.engine.facts, forced=bool(self._updates))
-        if situation.forced and self._open_stages.intake.busy():
+        if self._updates and "intake" in self._pauses:
+            self._reply_updates(learning.nothing(self._pauses["intake"].trouble, state="failed"))
+        if self._updates and self._open_stages.intake.busy():
             return
+        situation = self._situation(forced=any(request.arguments.get("force") for request in self._updates))
+        if self._updates and situation.new_samples > 0:
+            situation = replace(situation, forced=True)
         decision = self._plugins.ready_to_update(situation)
-        if decision.answer and learning.start(self._open_stages.engine.start()):
-            log.info("update started: %s", decision.reason)
-        elif self._updates:
+        if decision.answer:
+            facts = self._open_stages.engine.start()
+            if self._open_stages.refresh.remaining(facts.fingerprint):
+                return
+            if learning.start(facts):
+                log.info("update started: %s", decision.reason)
+                self._postponed_at = None
+                return
+        elif wait_seconds(situation, self._config.update) == 0.0:
+            # A plugin says no where the built-in policy would say yes: ask it again from time to time.
+            self._postponed_at = self._clocks.monotonic()
+        if self._updates:
             self._reply_updates(learning.nothing(decision.reason))
 
     def _conclude(self) -> None:
@@ -216,6 +236,8 @@ class Agent:
             version = stages.serving.version
             assert version is not None
             self._plugins.version_published(version=version)
+        elif outcome.state == "failed":
+            self._pause("learning", outcome.message)
         self._reply_updates(outcome)
 
     # ------------------------------------------------------------------ inbox
@@ -232,14 +254,15 @@ class Agent:
 
     def _handle(self, message: Request | TaskStateChange | TrainingEvent | _Bell) -> None:
         if isinstance(message, Request):
-            self._answer(message)
+            self.answer(message)
         elif isinstance(message, TaskStateChange):
             self._plugins.task_state_changed(change=message)
         elif isinstance(message, TrainingEvent):
             self._task_ended = self._task_ended or message.event == "training_end"
             self._plugins.training(message)
 
-    def _answer(self, request: Request) -> None:
+    def answer(self, request: Request) -> None:
+        """Answer one request now, or put an update on the list; the thread that steps."""
         if request.name == "update":
             self._updates.append(request)
             return
@@ -294,41 +317,65 @@ class Agent:
         assert self._stages is not None, "the agent is not open"
         return self._stages
 
+    def _situation(self, *, forced: bool = False) -> UpdateSituation:
+        stages = self._open_stages
+        return stages.learning.situation(
+            stages.serving.version, stages.engine.facts, pending_files=stages.intake.pending, forced=forced
+        )
+
     def _patience(self) -> float:
         """Seconds until something is due by itself."""
         stages, now = self._open_stages, self._clocks.monotonic()
-        if self._paused_until is not None:
-            return min(max(0.0, self._paused_until - now), self.longest_wait_seconds)
-        waits = [stages.folder.rescan_seconds]
+        waits = [pause.until - now for pause in self._pauses.values()]
         look = stages.intake.next_look()
-        if look is not None:
+        if look is not None and "intake" not in self._pauses:
             waits.append(look - now)
-        if stages.learning.task is None:
-            situation = stages.learning.situation(stages.serving.version, stages.engine.facts, forced=False)
+        if stages.learning.task is None and "learning" not in self._pauses:
+            situation = self._situation()
             wait = wait_seconds(situation, self._config.update)
-            if wait is not None:
+            if self._postponed_at is not None:
+                waits.append(self._postponed_at + RETRY_SECONDS - now)
+            elif wait is not None:
                 waits.append(wait)
-        return max(0.0, min(*waits, self.longest_wait_seconds))
+        if self._refreshing():
+            waits.append(0.0)
+        return max(0.0, min([*waits, self.longest_wait_seconds]))
 
-    def _idle(self) -> bool:
+    @property
+    def updating(self) -> bool:
+        """Whether an update task is under way."""
+        return self._open_stages.learning.task is not None
+
+    def idle(self) -> bool:
+        """Whether nothing is left to take in, to extract or to learn until something new arrives."""
         stages = self._open_stages
-        if self._paused_until is not None or stages.learning.task is not None or self._updates:
+        if self._pauses:
+            return True  # what failed once is not waited for; the caller is told by `facts()["trouble"]`
+        if stages.learning.task is not None or self._updates:
             return False
         if stages.intake.busy():
             return False
-        situation = stages.learning.situation(stages.serving.version, stages.engine.facts, forced=False)
-        return wait_seconds(situation, self._config.update) is None
+        if self._postponed_at is not None:
+            return True
+        situation = self._situation()
+        return not self._refreshing() and wait_seconds(situation, self._config.update) is None
 
-    def _pause(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            log.error("%s", trouble)
-        self._trouble = trouble
-        self._paused_until = self._clocks.monotonic() + RETRY_SECONDS
+    def _refreshing(self) -> bool:
+        stages = self._open_stages
+        return stages.engine.facts is not None and stages.refresh.remaining(stages.engine.facts.fingerprint)
+
+    def _pause(self, name: str, trouble: str) -> None:
+        """Let one kind of work rest after a failure; a trouble is logged when it is new."""
+        before = self._pauses.get(name)
+        if before is None or before.trouble != trouble:
+            log.error("%s pauses: %s", name, trouble)
+        self._pauses[name] = _Pause(self._clocks.monotonic() + RETRY_SECONDS, trouble)
 
     def facts(self) -> dict[str, Any]:
         """What `status --json` says, as plain data."""
         stages = self._open_stages
-        trouble = self._trouble or stages.serving.trouble
+        troubles = [pause.trouble for pause in self._pauses.values()]
+        trouble = "; ".join(filter(None, [*troubles, stages.serving.trouble]))
         state = AgentState.DEGRADED if trouble else AgentState.OK
         return summarise(stages, self._plugins, state=state, trouble=trouble)
 

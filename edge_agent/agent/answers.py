@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from edge_agent.agent.serving import Serving
 from edge_agent.errors import EdgeAgentError, NoModelError, NotFoundError
 from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
-from edge_agent.store.registry import VersionRegistry
+from edge_agent.store.registry import Version, VersionRegistry
 from edge_agent.store.samples import Sample, SampleStore
 from edge_agent.vision.engine import Engine, Extraction
 
@@ -70,7 +72,7 @@ class Answers:
 
     def versions(self) -> list[dict[str, Any]]:
         """All published versions, newest first."""
-        return [version.to_json() for version in reversed(self._registry.versions())]
+        return [_version(version) for version in reversed(self._registry.versions())]
 
     def roll_back(self, to: int | None) -> dict[str, Any]:
         """Serve an older version again: the parent of the current one, or the one named."""
@@ -98,7 +100,10 @@ class Answers:
         stored = ""
         if before.stored_path:
             stored = str(Path(before.stored_path).parent.parent / label / Path(before.stored_path).name)
-        after = self._store.relabel(before.digest, label, stored_path=stored)
+        self._store.relabel(before.digest, label)
+        if stored:
+            self._store.set_stored_path(before.digest, stored)
+        after = self._store.get(before.digest)
         self._archive.settle(after)
         return {"digest": after.digest, "label": label, "previous": before.label}
 
@@ -115,16 +120,19 @@ class Answers:
             if not doomed:
                 raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
         # The list is kept until all is gone, so that an interrupted removal is finished at the next start.
-        self._store.meta_set(FORGETTING, json.dumps([sample.digest for sample in doomed]))
+        self._store.set_meta(FORGETTING, json.dumps([sample.digest for sample in doomed]))
         self.finish_forgetting()
         return {"forgotten": len(doomed), "labels": sorted({sample.label for sample in doomed})}
 
     def finish_forgetting(self) -> None:
         """Carry out what the store says is to be forgotten; nothing when nothing is."""
-        for digest in json.loads(self._store.meta_get(FORGETTING) or "[]"):
+        doomed = json.loads(self._store.meta(FORGETTING) or "[]")
+        for digest in doomed:
             self._archive.remove(digest)
-            self._store.remove(digest)
-        self._store.meta_set(FORGETTING, None)
+            with suppress(NotFoundError):
+                self._store.remove(digest)
+        if doomed:
+            self._store.set_meta(FORGETTING, "[]")
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
@@ -136,6 +144,20 @@ def _sample(sample: Sample) -> dict[str, Any]:
         "path": sample.stored_path,
         "width": sample.width,
         "height": sample.height,
+    }
+
+
+def _version(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.number,
+        "parent": version.parent,
+        "created": datetime.fromtimestamp(version.created, UTC).isoformat(timespec="seconds"),
+        "current": version.current,
+        "samples": version.n_samples,
+        "labels": list(version.labels),
+        "accuracy": version.accuracy,
+        "head": version.head,
+        "extractor": version.extractor_name,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent.agent.home import Home
-from edge_agent.store.atomic import move_file, unlink_file
+from edge_agent.store.atomic import move_file, remove_file
 from edge_agent.store.samples import Sample
 
 DIGEST_PART = 16
@@ -34,7 +34,7 @@ class Archive:
         """Move a file to its place; one that is there already makes `source` superfluous."""
         target = self._home.path / stored_path
         if target.exists():
-            unlink_file(source)
+            remove_file(source)
         else:
             move_file(source, target)
 
@@ -57,7 +57,7 @@ class Archive:
     def remove(self, digest: str) -> None:
         """Remove every copy of a picture, wherever a crash may have left one."""
         for copy in self._copies(digest):
-            unlink_file(copy)
+            remove_file(copy)
 
     def _copies(self, digest: str) -> Iterator[Path]:
         yield from sorted(self._home.archive_folder.glob(f"*/*-{digest[:DIGEST_PART]}*"))

@@ -69,6 +69,9 @@ def is_running(home: Path) -> bool:
 
 def _ask_here(agent: Agent, name: str, arguments: dict[str, Any], files: Sequence[int]) -> Any:
     request = Request(name, arguments, list(files))
+    if name != "update":
+        agent.answer(request)  # a question must not take in, learn or publish on the way
+        return request.reply.result()
     agent.ask(request)
     while not request.reply.done():
         agent.step_when_due()

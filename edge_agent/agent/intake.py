@@ -16,7 +16,7 @@ from edge_agent.agent.labels import clean_label, printable
 from edge_agent.config import DropFolderConfig, PicturesConfig
 from edge_agent.errors import LabelError, PluginError, StoreError
 from edge_agent.plugins import PluginHost
-from edge_agent.store.atomic import move_file, unlink_file, write_file
+from edge_agent.store.atomic import move_file, remove_file, write_file
 from edge_agent.store.samples import NewSample, Rejection, Sample, SampleStore
 from edge_agent.vision.engine import Engine, Extraction
 
@@ -34,11 +34,16 @@ minute: some writers reserve the full size first, so a still file is not always 
 
 
 @dataclass(frozen=True)
-class _Pending:
+class _Job:
     arrival: Arrival
     label: str
-    extraction: Extraction
     size_bytes: int
+
+
+@dataclass(frozen=True)
+class _Pending:
+    job: _Job
+    extraction: Extraction
 
 
 class Intake:
@@ -88,11 +93,13 @@ class Intake:
         batch: list[_Pending] = []
         started = self._monotonic()
         for extraction in self._engine.extract(self._jobs(arrivals)):
-            arrival, label, size_bytes = extraction.key  # type: ignore[misc]  # the key is what _jobs made it
+            job = extraction.key
+            assert isinstance(job, _Job)
+            arrival = job.arrival
             if extraction.features is None:
                 moved += self._refuse_picture(arrival, extraction)
             else:
-                batch.append(_Pending(arrival, label, extraction, size_bytes))
+                batch.append(_Pending(job, extraction))
             if len(batch) >= BATCH_SAMPLES or (batch and self._monotonic() - started >= BATCH_SECONDS):
                 moved += self._commit(batch)
                 batch, started = [], self._monotonic()
@@ -103,6 +110,15 @@ class Intake:
         """The monotonic time of the next look that is due, or None when only an event can bring work."""
         times = [due for due in (self._folder.next_look(), *self._put_off.values()) if due is not None]
         return min(times, default=None)
+
+    def busy(self) -> bool:
+        """Whether files are waiting: to settle, to be tried again, or to be taken in."""
+        return self.pending > 0
+
+    @property
+    def pending(self) -> int:
+        """How many files of the drop folder are not taken in yet."""
+        return self._folder.pending
 
     def _waits(self, arrival: Arrival) -> bool:
         until = self._put_off.get(arrival.path)
@@ -135,7 +151,7 @@ class Intake:
                     " (pictures.max_file_bytes)",
                 )
                 continue
-            yield (arrival, label, size_bytes), fd
+            yield _Job(arrival, label, size_bytes), fd
 
     def _refuse_picture(self, arrival: Arrival, extraction: Extraction) -> int:
         reason = extraction.error or "no features came out"
@@ -153,7 +169,7 @@ class Intake:
 
     def _commit(self, batch: list[_Pending]) -> int:
         """Store a batch in one transaction, then let its files leave the drop folder."""
-        whole = [pending for pending in batch if self._folder.still_same(pending.arrival)]
+        whole = [pending for pending in batch if self._folder.still_same(pending.job.arrival)]
         if not whole:
             return 0
         assert self._engine.facts is not None
@@ -161,10 +177,10 @@ class Intake:
             [self._new_sample(pending) for pending in whole], self._engine.facts.fingerprint
         )
         for pending, result in zip(whole, results, strict=True):
-            self._first_failures.pop(pending.arrival.path, None)
+            self._first_failures.pop(pending.job.arrival.path, None)
             self._leave(pending, result.sample, relabelled=result.kind == "relabelled")
             if result.kind == "duplicate":
-                log.info("%s is known already and counts once", printable(pending.arrival.name))
+                log.info("%s is known already and counts once", printable(pending.job.arrival.name))
             else:
                 self._plugins.sample_ingested(sample=result.sample)
         return len(whole)
@@ -174,13 +190,13 @@ class Intake:
         assert extraction.features is not None
         stored = ""
         if self._config.after_intake == "archive":
-            stored = self._archive.stored_path(pending.label, pending.arrival.name, extraction.digest)
+            stored = self._archive.stored_path(pending.job.label, pending.job.arrival.name, extraction.digest)
         return NewSample(
             digest=extraction.digest,
-            label=pending.label,
-            source_name=printable(pending.arrival.name),
+            label=pending.job.label,
+            source_name=printable(pending.job.arrival.name),
             stored_path=stored,
-            size_bytes=pending.size_bytes,
+            size_bytes=pending.job.size_bytes,
             width=extraction.width,
             height=extraction.height,
             features=extraction.features,
@@ -189,9 +205,9 @@ class Intake:
     def _leave(self, pending: _Pending, sample: Sample, *, relabelled: bool) -> None:
         """Let the file go where the database says it is; a picture that is there already is only taken away."""
         if sample.stored_path:
-            self._archive.keep(pending.arrival.path, sample.stored_path)
+            self._archive.keep(pending.job.arrival.path, sample.stored_path)
         else:
-            unlink_file(pending.arrival.path)
+            remove_file(pending.job.arrival.path)
         if relabelled:
             self._archive.settle(sample)
 
@@ -205,7 +221,7 @@ class Intake:
             write_file(folder / (target.name + ".reason.txt"), (reason + "\n").encode())
             move_file(arrival.path, target)
         except FileNotFoundError:
-            unlink_file(folder / (target.name + ".reason.txt"))
+            remove_file(folder / (target.name + ".reason.txt"))
             return 0
         except StoreError as error:
             log.warning("%s cannot be put aside: %s", printable(arrival.name), error)

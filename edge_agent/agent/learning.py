@@ -18,11 +18,11 @@ from edge_agent.agent.evaluation import Evaluation, compare
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.split import Split, judges, split
 from edge_agent.config import LearningConfig, UpdateConfig
-from edge_agent.errors import DamagedError, EdgeAgentError, UserError
+from edge_agent.errors import DamagedError, EdgeAgentError, MLModelError, UserError
 from edge_agent.hookspecs import Decision
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
-from edge_agent.ml.parameters import MLParameterKey
+from edge_agent.ml.parameters import MLParameterKey, resolve
 from edge_agent.ml.update import (
     MLTaskState,
     MLUpdateContext,
@@ -48,12 +48,6 @@ LEARNED_REVISION = "learned_revision"
 
 CHECKED_ROWS = 64
 """A version is reloaded from disk and must predict the same as in memory on this many samples."""
-
-EVENT_NAMES = {
-    MLUpdateProgressEvent.TRAINING_BEGIN: "training_begin",
-    MLUpdateProgressEvent.MINI_BATCH_END: "mini_batch_end",
-    MLUpdateProgressEvent.EPOCH_END: "epoch_end",
-}
 
 
 @dataclass(frozen=True)
@@ -118,25 +112,29 @@ class Learning:
         self._heads = heads
         self._learning = learning
         self._update = update
+        self._parameters = _parameters(heads[learning.head], learning)
         self._tell = tell
         self._monotonic = monotonic
         self._running: _Running | None = None
         self._revision_seen = store.revision
         self._changed_at = monotonic()
-        self.last: Outcome | None = None
+        self._counted: tuple[int, dict[str, int]] | None = None
+        self._last: Outcome | None = None
 
     @property
     def task(self) -> MLUpdateTask | None:
         """The update that is under way, or None."""
         return self._running.task if self._running else None
 
-    def situation(self, current: Version | None, facts: EngineFacts | None, *, forced: bool) -> UpdateSituation:
+    def situation(
+        self, current: Version | None, facts: EngineFacts | None, *, pending_files: int, forced: bool = False
+    ) -> UpdateSituation:
         """What the policy needs to know to decide whether to update now."""
         now = self._monotonic()
         if self._store.revision != self._revision_seen:
             self._revision_seen, self._changed_at = self._store.revision, now
-        labels = self._store.counts()
-        new = self._store.revision - int(self._store.meta_get(LEARNED_REVISION) or 0)
+        labels = self.labels()
+        new = self._store.revision - int(self._store.meta(LEARNED_REVISION) or 0)
         if facts and current and current.extractor_fingerprint != facts.fingerprint:
             new = max(new, sum(labels.values()))
         known = set(current.labels) if current else set()
@@ -147,14 +145,14 @@ class Learning:
             current_version=current.number if current else None,
             labels=labels,
             forced=forced,
-            pending_files=0,
+            pending_files=pending_files,
         )
 
     def start(self, facts: EngineFacts) -> bool:
         """Begin an update from all stored samples; False when there is nothing to learn from."""
         assert self._running is None
         training_set = self._store.snapshot(facts.fingerprint)
-        parts = split(training_set.items, self._learning.held_out_fraction)
+        parts = split(training_set, self._learning.held_out_fraction)
         if not parts.training:
             return False
         base = MLModel.factory(
@@ -165,7 +163,7 @@ class Learning:
         task = MLUpdateTask(
             for_model_at=base,
             training_data=training_set.provider(parts.training),
-            configuration=MLModelConfiguration(parameters=self._parameters(base)),
+            configuration=MLModelConfiguration(parameters=self._parameters),
             progress_handlers=self._handlers(),
             on_state_change=self._tell,
         )
@@ -173,34 +171,41 @@ class Learning:
         task.resume()
         return True
 
-    def _parameters(self, base: MLModel) -> dict[MLParameterKey, Any]:
-        """The head's parameters from the configuration, refused by name when the head has no such parameter."""
-        known = {key.name: key for key in base.model_description.parameter_descriptions_by_key}
-        given = dict(self._learning.parameters)
-        if "seed" in known:
-            given.setdefault("seed", self._learning.random_state)
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise UserError(
-                f"learning.parameters.{unknown[0]}: the head {self._learning.head!r} has no such parameter;"
-                f" it has {', '.join(sorted(known)) or 'none'}"
-            )
-        return {known[name]: value for name, value in given.items()}
-
     def _handlers(self) -> MLUpdateProgressHandlers:
         events = MLUpdateProgressEvent.TRAINING_BEGIN | MLUpdateProgressEvent.EPOCH_END
         if self._plugins.listens("mini_batch_end"):
             events |= MLUpdateProgressEvent.MINI_BATCH_END
 
         def progress(context: MLUpdateContext) -> None:
-            self._tell(training_event(context, EVENT_NAMES[context.event]))
+            self._tell(context.as_event())
 
         def completion(context: MLUpdateContext) -> None:
-            self._tell(training_event(context, "training_end"))
+            self._tell(context.as_event())
 
         return MLUpdateProgressHandlers(
             for_events=events, progress_handler=progress, completion_handler=completion
         )
+
+    def labels(self) -> dict[str, int]:
+        """How many samples each label has; counted once for each revision of the store."""
+        revision = self._store.revision
+        if self._counted is None or self._counted[0] != revision:
+            self._counted = (revision, self._store.counts())
+        return self._counted[1]
+
+    def nothing(self, reason: str, state: str = "nothing") -> Outcome:
+        """What to tell somebody who asked for an update that did not even begin."""
+        return Outcome(state, None, None, 0.0, 0, reason)
+
+    def last_update(self) -> dict[str, Any] | None:
+        """How the last update ended, from the journal, so that it is known after a restart too."""
+        if self._last is None:
+            record = self._store.last_update()
+            if record is not None:
+                self._last = Outcome(
+                    record.state, record.version, record.accuracy, record.seconds, record.samples, record.message
+                )
+        return self._last.to_json() if self._last else None
 
     def cancel(self) -> None:
         """Ask the running update to stop at its next mini-batch."""
@@ -219,7 +224,7 @@ class Learning:
             log.error("the update failed: %s", error)
             outcome = Outcome("failed", None, None, self._monotonic() - running.started, samples, str(error))
         if outcome.state in ("published", "refused"):
-            self._store.meta_set(LEARNED_REVISION, str(running.revision))
+            self._store.set_meta(LEARNED_REVISION, str(running.revision))
         self._store.record_update(
             state=outcome.state,
             version=outcome.version,
@@ -228,7 +233,7 @@ class Learning:
             accuracy=outcome.accuracy,
             message=outcome.message,
         )
-        self.last = outcome
+        self._last = outcome
         return outcome
 
     def _conclude(
@@ -244,6 +249,7 @@ class Learning:
         if running.task.state is not MLTaskState.COMPLETED:
             return ended("failed", str(running.task.error))
         candidate = running.task.model
+        assert candidate is not None, "a completed task has a model"
         if current and current.extractor_fingerprint != facts.fingerprint:
             serving = None
         evaluation = self._evaluate(running, candidate, current, serving)
@@ -259,7 +265,7 @@ class Learning:
         self, running: _Running, candidate: MLModel, current: Version | None, serving: MLModel | None
     ) -> Evaluation:
         learned = set(running.parts.training)
-        stored = dict(running.training_set.items)
+        stored = dict(running.training_set)
         then = learned_samples(current) if current and serving else {}
         forgotten = any(stored.get(digest) != label for digest, label in then.items())
         held_out = judges(running.parts.held_out, learned | set(then))
@@ -282,7 +288,7 @@ class Learning:
         evaluation: Evaluation,
         decision: Decision,
     ) -> Version:
-        stored = dict(running.training_set.items)
+        stored = dict(running.training_set)
         checked = list(running.parts.training[:CHECKED_ROWS])
         expected = _predict(candidate, running.training_set, checked)
 
@@ -310,7 +316,6 @@ class Learning:
                 head=self._learning.head,
                 parameters=candidate.head.describe(),
                 metrics=evaluation.candidate.to_json(),
-                accuracy=evaluation.candidate.accuracy,
                 agent_version=__version__,
             ),
             verify,
@@ -319,15 +324,24 @@ class Learning:
         return version
 
 
-def training_event(context: MLUpdateContext, name: str) -> TrainingEvent:
-    """The plain facts of a progress event, free of the model and the task."""
-    return TrainingEvent(
-        task_identifier=context.task.task_identifier,
-        event=name,
-        state=context.task.state.name.lower(),
-        metrics={key.name: value for key, value in context.metrics.items()},
-        parameters={str(key): value for key, value in context.parameters.items()},
-    )
+def _parameters(head: type[Head], config: LearningConfig) -> dict[MLParameterKey, Any]:
+    """The head's parameters from the configuration; raises `UserError` with the path of one that is wrong."""
+    known = {description.key.name: description.key for description in head.parameter_descriptions}
+    given = dict(config.parameters)
+    if "seed" in known:
+        given.setdefault("seed", config.random_state)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise UserError(
+            f"learning.parameters.{unknown[0]}: the head {config.head!r} has no such parameter;"
+            f" it has {', '.join(sorted(known)) or 'none'}"
+        )
+    parameters = {known[name]: value for name, value in given.items()}
+    try:
+        resolve(head.parameter_descriptions, parameters)
+    except MLModelError as error:
+        raise UserError(f"learning.parameters: {error}") from None
+    return parameters
 
 
 def learned_samples(version: Version) -> dict[str, str]:

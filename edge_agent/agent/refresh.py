@@ -27,10 +27,19 @@ class Refresh:
         self._archive = archive
         self._engine = engine
         self._hopeless: set[str] = set()
+        self._complete = ""
 
-    def step(self, between: Callable[[], None]) -> int:
-        """Extract one batch; returns how many samples are still to be tried."""
+    def remaining(self, fingerprint: str) -> bool:
+        """Whether samples are still to be looked at; asked of the store until the answer is no, then remembered."""
+        if self._complete != fingerprint and not self._missing(fingerprint):
+            self._complete = fingerprint
+        return self._complete != fingerprint
+
+    def step(self, between: Callable[[], None]) -> None:
+        """Extract one batch of what is missing."""
         fingerprint = self._engine.start().fingerprint
+        if not self.remaining(fingerprint):
+            return
         missing = self._missing(fingerprint)
         for extraction in self._engine.extract(self._jobs(missing[:BATCH_SAMPLES])):
             digest = str(extraction.key)
@@ -41,7 +50,6 @@ class Refresh:
             elif extraction.permanent:
                 self._give_up(digest, extraction.error or "no features came out")
             between()
-        return max(0, len(missing) - BATCH_SAMPLES)
 
     @property
     def lost(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from edge_agent.agent.answers import Answers
 from edge_agent.agent.archive import Archive
@@ -16,7 +17,7 @@ from edge_agent.agent.intake import Intake
 from edge_agent.agent.learning import Learning
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.serving import Serving
-from edge_agent.config import Config
+from edge_agent.config import Config, ExtractorConfig, PicturesConfig
 from edge_agent.errors import UserError
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost
@@ -33,6 +34,20 @@ class Clocks:
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+
+
+class MakeEngine(Protocol):
+    """How an engine is made; tests and other backends bring their own."""
+
+    def __call__(
+        self,
+        card: ExtractorCard,
+        pictures: PicturesConfig,
+        extractor: ExtractorConfig,
+        *,
+        monotonic: Callable[[], float],
+    ) -> Engine:
+        """Return an engine that is not started yet."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,7 @@ def open_stages(
     ring: Callable[[], None],
     tell: Callable[[TaskStateChange | TrainingEvent], None],
     clocks: Clocks,
+    make_engine: MakeEngine = Engine,
 ) -> Stages:
     """Lock the state directory and build every stage on it.
 
@@ -83,7 +99,7 @@ def open_stages(
         registry.clean()
         store = SampleStore(home.database_path, clock=clocks.wall)
         closing.callback(store.close)
-        engine = Engine(card, config.pictures, config.extractor, monotonic=clocks.monotonic)
+        engine = make_engine(card, config.pictures, config.extractor, monotonic=clocks.monotonic)
         closing.callback(engine.close)
         folder = DropFolder(config.drop_folder, drop_folder, doorbell=ring, monotonic=clocks.monotonic)
         folder.open(watch=watch)

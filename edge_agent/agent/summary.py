@@ -14,6 +14,7 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
     """The facts of a status document; other programs rely on the names."""
     facts = stages.engine.facts
     version = stages.serving.version
+    labels = stages.learning.labels()
     last = stages.learning.last_update()
     return {
         "state": state.value,
@@ -21,9 +22,9 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
         "pid": os.getpid(),
         "version": version.number if version else None,
         "accuracy": version.accuracy if version else None,
-        "samples": stages.store.count(),
-        "labels": stages.store.counts(),
-        "pending": stages.folder.pending,
+        "samples": sum(labels.values()),
+        "labels": labels,
+        "pending": stages.intake.pending,
         "rejected": stages.intake.rejected,
         "unusable": stages.refresh.lost,
         "watching": stages.folder.watching,

@@ -71,7 +71,7 @@ def plugins(settings: Settings, *, as_json: bool) -> None:
     """List the plugins and the hooks each implements."""
     reports = settings.plugins().reports()
     rows = [
-        {"name": report.name, "version": report.version, "module": report.module, "hooks": sorted(report.hooks)}
+        {"name": report.name, "version": report.version, "module": report.where, "hooks": sorted(report.hooks)}
         for report in reports
     ]
     if as_json:

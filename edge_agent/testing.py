@@ -1,0 +1,107 @@
+"""This is where the kit for tests lies: fakes with behaviour for what is slow, native or tied to the wall clock."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.config import ExtractorConfig, PicturesConfig
+from edge_agent.vision.engine import Engine, EngineFacts, Extraction
+from edge_agent.vision.preprocessing import ExtractorCard
+
+FAKE_FEATURES = 16
+
+
+class FakeClock:
+    """A clock that moves when it is told to; calling it gives seconds, as `time.monotonic` and `time.time` do."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """The time now, in seconds."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+class FakeEngine(Engine):
+    """An engine in this process whose pictures are text files.
+
+    `cat 7` is a picture of a cat, and every text that begins with `cat` has features near the others'.  A file that
+    begins with `bad` is refused for good, as a damaged picture is; one that begins with `flaky` fails the first time.
+    """
+
+    def __init__(
+        self,
+        card: ExtractorCard,
+        pictures: PicturesConfig,
+        extractor: ExtractorConfig,
+        *,
+        monotonic: Callable[[], float],
+        fingerprint: str = "fake:1",
+    ) -> None:
+        super().__init__(card, pictures, extractor, monotonic=monotonic)
+        self.facts = self._fake_facts = EngineFacts(
+            name="fake", fingerprint=fingerprint, n_features=FAKE_FEATURES, runtime="none", delegate="cpu", pid=0
+        )
+        self._seen: set[str] = set()
+        self.extracted = 0
+
+    def start(self) -> EngineFacts:
+        """Be ready at once."""
+        return self._fake_facts
+
+    def extract(self, jobs: Iterable[tuple[object, int]]) -> Iterator[Extraction]:
+        """Answer each job in order; descriptors are closed."""
+        for key, fd in jobs:
+            with os.fdopen(fd, "rb") as file:
+                yield self._look(key, file.read())
+
+    def _look(self, key: object, data: bytes) -> Extraction:
+        self.extracted += 1
+        digest = hashlib.sha256(data).hexdigest()
+        error = ""
+        if data.startswith(b"bad") or not data:
+            error = "this is not a picture"
+        elif data.startswith(b"flaky") and digest not in self._seen:
+            error = "the engine died"
+        self._seen.add(digest)
+        features = None if error else fake_features(data)
+        return Extraction(
+            key=key,
+            digest=digest,
+            features=features,
+            width=0 if error else 4,
+            height=0 if error else 3,
+            error=error or None,
+            permanent=not data.startswith(b"flaky"),
+            seconds=0.0,
+        )
+
+
+def fake_features(data: bytes) -> NDArray[np.float32]:
+    """Features of a text picture: a direction for its first word, a little of its own; float32[16]."""
+    word = data.split()[0]
+    own = np.random.default_rng(int.from_bytes(hashlib.sha256(data).digest()[:8]))
+    shared = np.random.default_rng(int.from_bytes(hashlib.sha256(word).digest()[:8]))
+    row = np.abs(shared.normal(size=FAKE_FEATURES)) * 4 + 0.3 * np.abs(own.normal(size=FAKE_FEATURES))
+    return row.astype(np.float32)
+
+
+def drop_texts(folder: Path, label: str, texts: Iterable[str]) -> list[Path]:
+    """Write text pictures into `folder/label/`; returns their paths."""
+    (folder / label).mkdir(parents=True, exist_ok=True)
+    paths = []
+    for text in texts:
+        path = folder / label / f"{text.replace(' ', '-')}.jpg"
+        path.write_text(text)
+        paths.append(path)
+    return paths
