@@ -3,9 +3,9 @@
 Three kinds of hook, told apart by name:
 
 - `register_*` is called once at start; an exception names the plugin and stops the start.
-- A question (`label_sample`, `ready_to_update`, `accept_candidate`) is answered by the first plugin that does not
-  return `None`; the built-in answer comes last. An exception rejects that sample or postpones that update.
-- Everything else tells what happened. Each listener is guarded on its own, and is told off the agent's thread.
+- A question (`label_sample`, `ready_to_update`, `accept_candidate`) is answered by the first plugin that does
+  not return `None`; the built-in answer comes last. An exception rejects that sample or postpones that update.
+- Everything else tells what happened. Each listener is guarded on its own and told off the agent's thread.
 
 Arguments are frozen facts, and a plugin names only those it wants.
 """
@@ -124,3 +124,13 @@ class Hooks:
     @hookspec
     def agent_stopping(self, reason: str) -> None:
         """The agent takes no more input and is about to close."""
+
+
+HOOK_NAMES = tuple(name for name in vars(Hooks) if not name.startswith("_"))
+"""Every hook, in the order of an agent's life."""
+
+QUESTIONS = ("label_sample", "ready_to_update", "accept_candidate")
+OBSERVATIONS = tuple(
+    name for name in HOOK_NAMES if not name.startswith("register_") and name not in QUESTIONS
+)
+"""Everything that tells what happened."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_agent.errors import EdgeAgentError, PluginError
-from edge_agent.hookspecs import Decision, Hooks
+from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
 from edge_agent.mailbox import Mailbox
 from edge_agent.ml.heads.protocol import Head, check_head
 from edge_agent.vision.preprocessing import ExtractorCard
@@ -30,12 +30,6 @@ log = logging.getLogger(__name__)
 
 QUEUE_SIZE = 256
 """Events that wait for one plugin's observers before more are dropped and counted."""
-
-HOOK_NAMES = tuple(name for name in vars(Hooks) if not name.startswith("_"))
-QUESTIONS = ("label_sample", "ready_to_update", "accept_candidate")
-OBSERVATIONS = tuple(
-    name for name in HOOK_NAMES if not name.startswith("register_") and name not in QUESTIONS
-)
 
 TRAINING = ("training_begin", "mini_batch_end", "epoch_end", "training_end")
 MINOR = frozenset({"mini_batch_end"})

@@ -13,8 +13,8 @@ import pluggy
 
 from edge_agent.config import PluginsConfig, convert_section, suggest
 from edge_agent.errors import ConfigError, PluginError
-from edge_agent.hookspecs import PROJECT, Hooks
-from edge_agent.plugin_host import HOOK_NAMES, QUEUE_SIZE, Listener, PluginHost, PluginReport, guest
+from edge_agent.hookspecs import HOOK_NAMES, PROJECT, Hooks
+from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginReport, guest
 
 __all__ = ["PluginHost", "PluginReport", "load_plugins"]
 
@@ -94,29 +94,30 @@ def _make(entry: metadata.EntryPoint, given: Mapping[str, Any] | None, problems:
     """The plugin behind an entry point, or None when its settings have problems."""
     with guest(entry.name, "importing it"):
         loaded = entry.load()
-    if not isinstance(loaded, ModuleType | type):
+    no_settings = f"plugins.{entry.name}: this plugin takes no settings"
+    if isinstance(loaded, ModuleType):
+        problems += [no_settings] if given else []
+        return loaded
+    if not isinstance(loaded, type):
         raise PluginError(f"plugin {entry.name!r}: {entry.value} is {loaded!r}; expected a module or a class")
-    kind = None if isinstance(loaded, ModuleType) else getattr(loaded, "Settings", None)
+    kind = getattr(loaded, "Settings", None)
+    arguments = []
     if kind is None:
-        if given:
-            problems.append(f"plugins.{entry.name}: this plugin takes no settings")
-        with guest(entry.name, "making it"):
-            made: object = loaded if isinstance(loaded, ModuleType) else loaded()
-        return made
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        raise PluginError(
-            f"plugin {entry.name!r}: Settings is {kind!r}; expected a subclass of msgspec.Struct"
-        )
-    settings = convert_section(kind, given or {}, f"plugins.{entry.name}", problems)
-    if settings is None:
-        return None
-    assert isinstance(loaded, type)
+        problems += [no_settings] if given else []
+    elif not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        raise PluginError(f"plugin {entry.name!r}: Settings is {kind!r}; expected a kind of msgspec.Struct")
+    else:
+        settings = convert_section(kind, given or {}, f"plugins.{entry.name}", problems)
+        if settings is None:
+            return None
+        arguments = [settings]
     with guest(entry.name, "making it"):
         try:
-            return loaded(settings)
+            made: object = loaded(*arguments)
         except ConfigError as error:
             problems += [f"plugins.{entry.name}.{problem}" for problem in error.problems]
             return None
+    return made
 
 
 def _register(manager: pluggy.PluginManager, name: str, plugin: object) -> tuple[str, ...]:
