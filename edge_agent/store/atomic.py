@@ -1,0 +1,310 @@
+"""This is where bytes reach the disk whole or not at all, whatever crashes in between.
+
+The recipe is always the same: write aside, fsync the file, rename, fsync the directory. Nothing else in the
+project renames or calls `os.fsync`.
+
+Every function raises `DiskFullError` when there is no room (space, inodes or quota) and `StoreError` for
+everything else the disk refuses; both name the path and say what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from edge_agent.errors import DiskFullError, HomeError, HomeLockedError, StoreError
+
+TEMPORARY_PREFIX = ".edge-agent-"
+"""Files under this prefix are half-written; every listing of the project ignores them."""
+
+_COPY_BYTES = 1 << 20
+_counter = itertools.count()
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_ADVICE = {
+    errno.EACCES: "give the user that runs edge-agent the right to write there",
+    errno.EPERM: "give the user that runs edge-agent the right to write there",
+    errno.EROFS: "the file system is mounted read-only; check the card with fsck and remount it",
+    errno.EIO: "the disk reports an error; check it with dmesg and copy the data to another one",
+    errno.EMFILE: "too many files are open; raise LimitNOFILE of the service",
+    errno.ENFILE: "too many files are open on this machine; raise fs.file-max",
+    errno.ENOENT: "a folder on the way was removed; create it again",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextlib.contextmanager
+def translated(path: Path, doing: str) -> Iterator[None]:
+    """Turn an `OSError` of the body into `DiskFullError` or `StoreError` that names `path` and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(error, path, doing) from error
+
+
+def store_error(error: OSError, path: Path, doing: str) -> StoreError:
+    """The `StoreError` (or `DiskFullError`) for `error`, met while `doing` something with `path`."""
+    reason = error.strerror or str(error)
+    if error.errno in _NO_ROOM:
+        return DiskFullError(
+            f"{path}: cannot {doing}: {reason}; free some space (or inodes, or quota) and it goes on"
+        )
+    advice = _ADVICE.get(error.errno or 0)
+    return StoreError(f"{path}: cannot {doing}: {reason}" + (f"; {advice}" if advice else ""))
+
+
+def make_folder(path: Path, mode: int = 0o700) -> None:
+    """Create `path` and its missing parents, each with `mode`, so that they survive a power cut."""
+    missing: list[Path] = []
+    folder = path
+    with translated(path, "create the folder"):
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=mode)
+                folder.chmod(mode)  # the umask may have taken bits away
+            sync_directory(folder.parent)
+        if not path.is_dir():  # a file of that name was made meanwhile
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace the content of `path` by `data` in one step; readers see the old bytes or the new ones."""
+    with translated(path, "write the file"):
+        temporary, file = _open_temporary(path.parent, mode)
+        with _removed_on_failure(temporary):
+            with file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
+    """Replace the content of `path` by `value` as readable JSON; NaN and infinities raise `ValueError`."""
+    write_file(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), mode)
+
+
+def copy_file(source: BinaryIO, target: Path, mode: int = 0o600) -> Path:
+    """Copy the rest of `source` to `target` in one step and return the path it got.
+
+    A name that is taken is left alone: the copy of `a.jpg` becomes `a-2.jpg`, `a-3.jpg`, ...
+    """
+    with translated(target, "copy a file"):
+        temporary, file = _open_temporary(target.parent, mode)
+        with _removed_on_failure(temporary):
+            with file:
+                shutil.copyfileobj(source, file, _COPY_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            final = _reserve(target)
+            with _removed_on_failure(final):
+                temporary.replace(final)
+        sync_directory(target.parent)
+    return final
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move one file; see `move_files`."""
+    move_files([(source, target)])
+
+
+def move_files(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Move files so that content and names survive a power cut; a target of the same name is replaced.
+
+    Across file systems the file is copied, renamed into place and only then removed from where it was. Each
+    folder is synced once, after its last rename. Targets become private (0600) where the file belongs to
+    nobody else's name. Raises `StoreError` for the first move that fails; those before it stay done.
+    """
+    folders: dict[Path, None] = {}
+    try:
+        for source, target in moves:
+            with translated(source, f"move it to {target}"):
+                _make_durable(source)
+                try:
+                    source.replace(target)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    _copy_across(source, target)
+                folders |= {target.parent: None, source.parent: None}
+    finally:
+        for folder in folders:
+            sync_directory(folder)
+
+
+def publish_directory(staging: Path, final: Path) -> None:
+    """Make everything below `staging` durable, then rename it to `final`, which must not exist."""
+    with translated(final, "publish the directory"):
+        for folder, _, names in os.walk(staging):
+            for name in names:
+                _make_durable(Path(folder, name))
+            sync_directory(Path(folder))
+        if os.path.lexists(final):  # rename() would silently replace an empty directory
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        staging.rename(final)
+        sync_directory(final.parent)
+        sync_directory(staging.parent)
+
+
+def move_directory(source: Path, target: Path) -> None:
+    """Rename a directory within one file system; nothing is left of `source` in any listing afterwards."""
+    with translated(source, f"move it to {target}"):
+        source.rename(target)
+        sync_directory(source.parent)
+        sync_directory(target.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file for good; one that is not there is fine."""
+    with translated(path, "remove the file"):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        sync_directory(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with everything below it; links are not followed, a missing one is fine."""
+    with translated(path, "remove the directory"):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            if os.path.lexists(path):
+                raise
+            return
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in `path` durable."""
+    with translated(path, "sync the directory"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class ProcessLock:
+    """The right to write below a state directory: one process has it, and loses it when it dies.
+
+    `acquire()` raises `HomeLockedError` with the process id of the holder, and `HomeError` where locks do not
+    work.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock without waiting; taking it twice with one object is fine."""
+        if self._descriptor is not None:
+            return
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise HomeError(f"{self.path}: cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise HomeLockedError(
+                f"{self.path.parent} is in use by process {holder}; stop it first, or choose another --home"
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise HomeError(f"{self.path}: cannot be locked: {error.strerror}") from error
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, because removing it would let two processes hold two files."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _open_temporary(folder: Path, mode: int) -> tuple[Path, BinaryIO]:
+    """A new empty file in `folder`, with exactly `mode`."""
+    while True:
+        temporary = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_counter)}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        except FileExistsError:  # left by an earlier process that had our number
+            continue
+        os.fchmod(descriptor, mode)
+        return temporary, os.fdopen(descriptor, "wb")
+
+
+def _reserve(target: Path) -> Path:
+    """Claim a free name with an empty file: renaming over our own claim destroys nobody's file."""
+    for number in itertools.count(1):
+        path = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("itertools.count never ends")
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def _make_durable(path: Path) -> None:
+    """Force a regular file's bytes to the disk and make it private, unless it has another name somewhere."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if os.fstat(descriptor).st_nlink == 1:
+            with contextlib.suppress(PermissionError):  # somebody else's file in a shared drop folder
+                os.fchmod(descriptor, 0o600)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy_across(source: Path, target: Path) -> None:
+    temporary, file = _open_temporary(target.parent, 0o600)
+    with _removed_on_failure(temporary):
+        with file, os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as original:
+            shutil.copyfileobj(original, file, _COPY_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    sync_directory(target.parent)  # the copy must be durable before the original goes
+    source.unlink()

@@ -1,0 +1,180 @@
+"""This is where SQLite is opened, asked and closed: one connection that writes, short-lived ones that read.
+
+Write-ahead log with synchronous=FULL: what was committed survives a power cut. Only one connection writes,
+because SQLite before 3.51.3 can lose data when two connections write and checkpoint at once.
+
+Errors: `DiskFullError` when there is no room, `DamagedError` when the file is not what was written,
+`StoreError` for the rest (locked, read-only, newer format). All name the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from edge_agent.errors import DamagedError, DiskFullError, StoreError
+
+_APPLICATION_ID = 0x65646765  # "edge": tells our file from any other SQLite database
+_BUSY_SECONDS = 5.0
+_WAL_LIMIT_BYTES = 8 << 20
+_KEPT_READERS = 2
+
+
+class Database:
+    """One SQLite file with a format version.
+
+    `migrations[i]` is the script that leads from format i to format i + 1. With `read_only` the file must
+    exist and nothing is ever written. `check` asks SQLite to look at every page first.
+    """
+
+    def __init__(
+        self, path: Path, migrations: Sequence[str], *, read_only: bool = False, check: bool = True
+    ) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._lock = threading.RLock()
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
+        with self._translated():
+            self._writer = self._connect(read_only=read_only)
+        try:
+            with self._translated():
+                self._prepare(migrations, check=check)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of the body is kept, durably, or nothing of it."""
+        with self._lock, self._translated():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if (
+                    self._writer.in_transaction
+                ):  # SQLite itself rolls back after some errors, a full disk for one
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A read-only connection for the length of the body; any thread may ask at any time."""
+        with self._translated():
+            with self._lock:
+                if self._closed:
+                    raise StoreError(f"{self.path}: the store is closed")
+                connection = self._readers.pop() if self._readers else self._connect(read_only=True)
+            try:
+                yield connection
+            finally:
+                with self._lock:
+                    if self._closed or len(self._readers) >= _KEPT_READERS:
+                        connection.close()
+                    else:
+                        self._readers.append(connection)
+
+    def erase_traces(self) -> None:
+        """Move the write-ahead log into the file and empty it, so that removed bytes are not left in it."""
+        with self._lock, self._translated():
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Close every connection; calling it again is fine."""
+        with self._lock:
+            self._closed = True
+            for connection in (*self._readers, self._writer):
+                connection.close()
+            self._readers.clear()
+
+    def _connect(self, *, read_only: bool) -> sqlite3.Connection:
+        if not read_only:
+            # SQLite gives its -wal and -shm files the mode of the database, so this makes all three private.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        connection = sqlite3.connect(
+            f"file:{quote(os.fspath(self.path.absolute()))}?mode={'ro' if read_only else 'rw'}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,  # the lock and the pool see to it that one thread uses it at a time
+        )
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _prepare(self, migrations: Sequence[str], *, check: bool) -> None:
+        writer = self._writer
+        version: int = writer.execute("PRAGMA user_version").fetchone()[0]
+        owner: int = writer.execute("PRAGMA application_id").fetchone()[0]
+        tables: int = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables and owner != _APPLICATION_ID:
+            raise StoreError(f"{self.path}: this is another program's database; choose another --home")
+        if version > len(migrations):
+            raise StoreError(
+                f"{self.path}: written by a newer edge_agent (format {version}, known is "
+                f"{len(migrations)}); update edge_agent, or use a backup made by this version"
+            )
+        if self.read_only:
+            return
+        if writer.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StoreError(
+                f"{self.path}: this file system cannot hold a write-ahead log; put --home on a local disk"
+            )
+        writer.execute("PRAGMA synchronous = FULL")
+        writer.execute("PRAGMA secure_delete = ON")
+        writer.execute("PRAGMA foreign_keys = ON")
+        writer.execute("PRAGMA temp_store = MEMORY")
+        writer.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        if check:
+            findings = [row[0] for row in writer.execute("PRAGMA quick_check(3)")]
+            if findings != ["ok"]:
+                raise DamagedError(f"{self.path}: the database is damaged: {'; '.join(findings)}")
+        for number, script in enumerate(migrations[version:], start=version + 1):
+            with self.writing() as connection:
+                for statement in script.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {number}")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._store_error(error) from error
+        except OSError as error:
+            raise StoreError(f"{self.path}: the database cannot be opened: {error.strerror}") from error
+
+    def _store_error(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        if primary == sqlite3.SQLITE_FULL or (
+            primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and self._no_room()
+        ):
+            return DiskFullError(f"{self.path}: no room left ({error}); free some space and it goes on")
+        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return DamagedError(f"{self.path}: the database is damaged: {error}")
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreError(
+                f"{self.path}: the database is locked by another process; stop it and try again"
+            )
+        if primary == sqlite3.SQLITE_CANTOPEN and not self.path.exists():
+            return StoreError(f"{self.path}: there is no database here yet")
+        if self._closed:
+            return StoreError(f"{self.path}: the store is closed")
+        return StoreError(f"{self.path}: the database refused: {error}")
+
+    def _no_room(self) -> bool:
+        """Whether the file system is full: SQLite calls it an I/O error when its index cannot grow."""
+        try:
+            room = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return room.f_bavail == 0 or (room.f_files > 0 and room.f_favail == 0)

@@ -1,0 +1,51 @@
+"""This is where a digest leads to the sample that may have it, without an index on the disk.
+
+An index over digests is in no order but chance's: fifty new samples would rewrite up to fifty of its pages
+and triple the bytes written. Sixteen bytes a sample in memory do the same. The answers are candidates; the
+row has the last word, so entries of removed samples and of transactions that were rolled back do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+_RECENT = 4096
+
+
+class DigestIndex:
+    """Candidates by digest, from `(digest, sequence)` pairs."""
+
+    def __init__(self, pairs: Iterable[tuple[bytes, int]] = ()) -> None:
+        self._keys = np.empty(0, dtype=np.uint64)
+        self._sequences = np.empty(0, dtype=np.int64)
+        self._recent: dict[int, list[int]] = {}
+        for digest, sequence in pairs:
+            self.add(digest, sequence)
+        self._merge()
+
+    def add(self, digest: bytes, sequence: int) -> None:
+        """Let `digest` (32 bytes) lead to `sequence` too."""
+        self._recent.setdefault(_key(digest), []).append(sequence)
+        if len(self._recent) > max(_RECENT, len(self._keys) // 4):
+            self._merge()
+
+    def candidates(self, digest: bytes) -> list[int]:
+        """Sequences of the samples that may have `digest`."""
+        key = np.uint64(_key(digest))
+        first, last = (int(np.searchsorted(self._keys, key, side)) for side in ("left", "right"))
+        return [*self._sequences[first:last].tolist(), *self._recent.get(int(key), ())]
+
+    def _merge(self) -> None:
+        keys = [key for key, sequences in self._recent.items() for _ in sequences]
+        sequences = [sequence for sequences in self._recent.values() for sequence in sequences]
+        keys_now = np.concatenate([self._keys, np.array(keys, dtype=np.uint64)])
+        order = np.argsort(keys_now, kind="stable")
+        self._keys = keys_now[order]
+        self._sequences = np.concatenate([self._sequences, np.array(sequences, dtype=np.int64)])[order]
+        self._recent.clear()
+
+
+def _key(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big")

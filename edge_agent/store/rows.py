@@ -1,0 +1,278 @@
+"""This is where a sample is written to, and read from, its rows in the database."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import NotFoundError, StoreError
+from edge_agent.store.digests import DigestIndex
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# What is appended together lies together and nothing is counted twice: fifty new samples touch some twenty
+# pages. `seen` has the bit 1 << id of every extractor whose features of this sample are stored, so that a
+# listing need not walk through the features. `changes` holds only what the samples themselves do not tell:
+# changes of a label beyond its present number of samples and, under the empty label, the revision of the last
+# change that added none.
+FORMAT_1 = """
+CREATE TABLE samples (
+    sequence INTEGER PRIMARY KEY, digest BLOB NOT NULL, label TEXT NOT NULL, added_at REAL NOT NULL,
+    source_name NOT NULL, stored_path NOT NULL, size_bytes INTEGER NOT NULL, width INTEGER NOT NULL,
+    height INTEGER NOT NULL, seen INTEGER NOT NULL);
+CREATE TABLE extractors (
+    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, n_features INTEGER NOT NULL);
+CREATE TABLE features (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE changes (label TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE updates (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, state TEXT NOT NULL, version INTEGER,
+    samples INTEGER NOT NULL, seconds REAL NOT NULL, accuracy REAL, message TEXT NOT NULL)
+"""
+
+SELECT = (
+    "SELECT sequence, digest, label, added_at, source_name, stored_path, size_bytes, width, height "
+    "FROM samples "
+)
+"""What `read_sample` reads; a condition may follow."""
+
+REVISION = ""
+"""The key of the revision among the counts of changes; no label is empty."""
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_MOST_EXTRACTORS = 62  # bits of a positive INTEGER
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A labelled picture whose features are stored; `sequence` tells the order of arrival."""
+
+    digest: str
+    label: str
+    sequence: int
+    added_at: float
+    source_name: str
+    stored_path: str
+    size_bytes: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A file that was refused, why, and where it lies now."""
+
+    path: str
+    label: str
+    reason: str
+    stored_path: str
+
+
+@dataclass(frozen=True)
+class NewSample:
+    """A picture about to become a sample; `features` is float32 [n_features], `digest` 64 hexadecimal digits.
+
+    `stored_path` is where the picture will be kept, relative to the home; empty when it is not kept.
+    """
+
+    digest: str
+    label: str
+    source_name: str
+    stored_path: str
+    size_bytes: int
+    width: int
+    height: int
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AddResult:
+    """What became of a `NewSample`; `sample` keeps place and path when its bytes were known before."""
+
+    sample: Sample
+    kind: Literal["added", "duplicate", "relabelled"]
+
+
+class Edit:
+    """The changes of one transaction; `finish()` is called before it ends."""
+
+    def __init__(self, connection: sqlite3.Connection, index: DigestIndex) -> None:
+        self._connection = connection
+        self._index = index
+        self._revision = revision(connection)
+        self._beyond: Counter[str] = Counter()
+
+    def extractor(self, fingerprint: str, n_features: int) -> int:
+        """An extractor's number in this database; `ValueError` when its vectors had another length before."""
+        row = self._connection.execute(
+            "SELECT id, n_features FROM extractors WHERE fingerprint = ?", (fingerprint,)
+        ).fetchone()
+        if row is None:
+            self._connection.execute(
+                "INSERT INTO extractors (fingerprint, n_features) VALUES (?, ?)", (fingerprint, n_features)
+            )
+            return self.extractor(fingerprint, n_features)
+        if row[1] != n_features:
+            raise ValueError(f"extractor {fingerprint} gives {row[1]} features, not {n_features}")
+        if row[0] > _MOST_EXTRACTORS:
+            raise StoreError(f"features of {_MOST_EXTRACTORS} extractors are stored; start with a new --home")
+        return int(row[0])
+
+    def find(self, digest: str) -> Sample | None:
+        """The sample with this whole digest."""
+        if not _DIGEST.fullmatch(digest):
+            return None
+        for sequence in self._index.candidates(bytes.fromhex(digest)):
+            row = self._connection.execute(SELECT + "WHERE sequence = ?", (sequence,)).fetchone()
+            if row is not None and (sample := read_sample(row)).digest == digest:
+                return sample
+        return None
+
+    def require(self, digest: str) -> Sample:
+        """The sample with this whole digest; `NotFoundError` when there is none."""
+        sample = self.find(digest)
+        if sample is None:
+            raise NotFoundError(f"no sample has the digest {digest!r}; see `edge-agent samples list`")
+        return sample
+
+    def add(self, new: NewSample, extractor: int, data: bytes, now: float) -> AddResult:
+        """Keep one sample with its encoded features; bytes that are known already get the label given now."""
+        if not _DIGEST.fullmatch(new.digest):
+            raise ValueError(f"{new.source_name}: a digest is 64 hexadecimal digits, not {new.digest!r}")
+        known = self.find(new.digest)
+        if known is not None:
+            self.put_features(known, extractor, data)
+            if known.label == new.label:
+                return AddResult(known, "duplicate")
+            return AddResult(self.relabel(known, new.label), "relabelled")
+        self._revision += 1
+        sample = Sample(
+            digest=new.digest,
+            label=new.label,
+            sequence=self._revision,  # grows with every change, so that no number is ever given twice
+            added_at=now,
+            source_name=new.source_name,
+            stored_path=new.stored_path,
+            size_bytes=new.size_bytes,
+            width=new.width,
+            height=new.height,
+        )
+        self._connection.execute(
+            "INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                sample.sequence,
+                bytes.fromhex(sample.digest),
+                sample.label,
+                sample.added_at,
+                bound_name(sample.source_name),
+                bound_name(sample.stored_path),
+                sample.size_bytes,
+                sample.width,
+                sample.height,
+                1 << extractor,
+            ),
+        )
+        self._connection.execute(
+            "INSERT INTO features VALUES (?, ?)", (features_id(extractor, sample.sequence), data)
+        )
+        self._index.add(bytes.fromhex(sample.digest), sample.sequence)
+        return AddResult(sample, "added")
+
+    def put_features(self, sample: Sample, extractor: int, data: bytes) -> None:
+        """Keep encoded features of a known sample; nothing is written when the same are there already."""
+        key = features_id(extractor, sample.sequence)
+        row = self._connection.execute("SELECT data FROM features WHERE id = ?", (key,)).fetchone()
+        if row is None or row[0] != data:
+            self._connection.execute("REPLACE INTO features VALUES (?, ?)", (key, data))
+            self._connection.execute(
+                "UPDATE samples SET seen = seen | ? WHERE sequence = ?", (1 << extractor, sample.sequence)
+            )
+
+    def relabel(self, sample: Sample, label: str) -> Sample:
+        """Give a sample another label; it keeps its place in the order of arrival."""
+        self._connection.execute("UPDATE samples SET label = ? WHERE sequence = ?", (label, sample.sequence))
+        self._revision += 1
+        self._beyond[sample.label] += 1  # it lost a sample, not a change
+        return replace(sample, label=label)
+
+    def set_stored_path(self, sample: Sample, path: str) -> None:
+        """Say where the picture of a sample is kept."""
+        self._connection.execute(
+            "UPDATE samples SET stored_path = ? WHERE sequence = ?", (bound_name(path), sample.sequence)
+        )
+
+    def remove(self, sample: Sample) -> None:
+        """Remove a sample with all its features."""
+        self._connection.execute("DELETE FROM samples WHERE sequence = ?", (sample.sequence,))
+        self._connection.execute(
+            "DELETE FROM features WHERE id IN (SELECT (id << 40) | ? FROM extractors)", (sample.sequence,)
+        )
+        self._revision += 1
+        self._beyond[sample.label] += 2  # it lost a sample and had a change more
+
+    def finish(self) -> None:
+        """Write the counts of changes; a label nobody has any more leaves no trace of its name."""
+        if not self._beyond:
+            return
+        self._connection.execute("REPLACE INTO changes VALUES (?, ?)", (REVISION, self._revision))
+        for label, number in self._beyond.items():
+            self._connection.execute(
+                "INSERT INTO changes VALUES (?, ?) "
+                "ON CONFLICT DO UPDATE SET number = number + excluded.number",
+                (label, number),
+            )
+            self._connection.execute(
+                "DELETE FROM changes WHERE label = ? AND NOT EXISTS (SELECT 1 FROM samples WHERE label = ?)",
+                (label, label),
+            )
+
+
+def revision(connection: sqlite3.Connection) -> int:
+    """How many changes were ever made: the newest sample's sequence, unless a later change wrote it."""
+    row = connection.execute(
+        "SELECT max(ifnull((SELECT max(sequence) FROM samples), 0), "
+        "ifnull((SELECT number FROM changes WHERE label = ?), 0))",
+        (REVISION,),
+    ).fetchone()
+    return int(row[0])
+
+
+def features_id(extractor: int, sequence: int) -> int:
+    """The key of a sample's features: those of one extractor lie together, in the order of arrival."""
+    return extractor << 40 | sequence
+
+
+def read_sample(row: tuple[Any, ...]) -> Sample:
+    """A row of `SELECT` as a `Sample`."""
+    sequence, digest, label, added_at, source_name, stored_path, size_bytes, width, height = row
+    return Sample(
+        digest=digest.hex(),
+        label=label,
+        sequence=sequence,
+        added_at=added_at,
+        source_name=_name(source_name),
+        stored_path=_name(stored_path),
+        size_bytes=size_bytes,
+        width=width,
+        height=height,
+    )
+
+
+def bound_name(name: str) -> str | bytes:
+    """A file name as SQLite takes it: text, or bytes where the name is not valid UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def _name(value: str | bytes) -> str:
+    return os.fsdecode(value) if isinstance(value, bytes) else value

@@ -1,0 +1,287 @@
+"""This is where samples and their features are kept: labelled pictures as rows of one SQLite database."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import NotFoundError
+from edge_agent.store import rows
+from edge_agent.store.database import Database
+from edge_agent.store.digests import DigestIndex
+from edge_agent.store.quantised import decode_features, encode_features
+from edge_agent.store.rows import AddResult, NewSample, Rejection, Sample
+from edge_agent.store.training_set import StoreBatchProvider, TrainingSet
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = [
+    "AddResult",
+    "NewSample",
+    "Rejection",
+    "Sample",
+    "SampleStore",
+    "StoreBatchProvider",
+    "TrainingSet",
+    "UpdateRecord",
+    "decode_features",
+    "encode_features",
+]
+
+_KEPT_UPDATES = 1000
+
+
+@dataclass(frozen=True)
+class UpdateRecord:
+    """One update task in the journal: `at` in unix seconds, `version` only when one was published."""
+
+    at: float
+    state: str
+    version: int | None
+    samples: int
+    seconds: float
+    accuracy: float | None
+    message: str
+
+
+_Samples: TypeAlias = list[Sample]
+
+
+class SampleStore:
+    """Samples, their features by extractor, and the journal of updates, in the SQLite file at `path`.
+
+    One process may write at a time (see `ProcessLock`); every method may be called from any thread.
+    `read_only` is for other processes that only look. Methods raise `DiskFullError`, `DamagedError` or
+    `StoreError` with the path.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        read_only: bool = False,
+        check: bool = True,
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._database = Database(path, (rows.FORMAT_1,), read_only=read_only, check=check)
+        self._index = DigestIndex()
+        if not read_only:
+            with self._database.reading() as connection:
+                self._index = DigestIndex(connection.execute("SELECT digest, sequence FROM samples"))
+
+    def close(self) -> None:
+        """Close the database; calling it again is fine."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ write
+
+    def add(self, samples: Sequence[NewSample], fingerprint: str) -> list[AddResult]:
+        """Keep samples with their features in one transaction; when this returns they survive a power cut.
+
+        Bytes that are known count once. Known bytes under another label take that label: the newest word
+        wins. Raises `ValueError` for features that are not finite or not as many as this extractor gives.
+        """
+        encoded = [encode_features(new.features) for new in samples]
+        if not samples:
+            return []
+        n_features = len(samples[0].features)
+        for new in samples:
+            if len(new.features) != n_features:
+                raise ValueError(
+                    f"{new.source_name}: {len(new.features)} features among samples with {n_features}"
+                )
+        with self._editing() as edit:
+            extractor = edit.extractor(fingerprint, n_features)
+            now = self._clock()
+            return [edit.add(new, extractor, data, now) for new, data in zip(samples, encoded, strict=True)]
+
+    def put_features(self, digest: str, fingerprint: str, features: NDArray[np.float32]) -> None:
+        """Keep another extractor's features of a known sample, replacing what that extractor gave before."""
+        data = encode_features(features)
+        with self._editing() as edit:
+            edit.put_features(edit.require(digest), edit.extractor(fingerprint, len(features)), data)
+
+    def relabel(self, digest: str, label: str) -> Sample:
+        """Give a sample another label; the sample as it is now. `NotFoundError` when it is not there."""
+        with self._editing() as edit:
+            sample = edit.require(digest)
+            return sample if sample.label == label else edit.relabel(sample, label)
+
+    def set_stored_path(self, digest: str, path: str) -> None:
+        """Say where a sample's picture is kept, relative to the home; empty when it is not."""
+        with self._editing() as edit:
+            edit.set_stored_path(edit.require(digest), path)
+
+    def remove(self, digest: str) -> Sample:
+        """Forget one sample: its row and its features are gone from the file when this returns."""
+        with self._editing() as edit:
+            sample = edit.require(digest)
+            edit.remove(sample)
+        self._database.erase_traces()
+        return sample
+
+    def remove_label(self, label: str) -> _Samples:
+        """Forget every sample of a label; those that were removed, which may be none."""
+        with self._editing() as edit:
+            samples = self.list(label)
+            for sample in samples:
+                edit.remove(sample)
+        if samples:
+            self._database.erase_traces()
+        return samples
+
+    # ------------------------------------------------------------------ read
+
+    def get(self, digest_prefix: str) -> Sample:
+        """The one sample whose digest begins with `digest_prefix` (at least one hexadecimal digit).
+
+        Raises `NotFoundError` when there is none, or more than one.
+        """
+        prefix = digest_prefix.lower()
+        samples: _Samples = []
+        if prefix and set(prefix) <= set("0123456789abcdef"):
+            bounds = [bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f"] if len(prefix) <= 64 else []
+            with self._database.reading() as connection:
+                found = connection.execute(rows.SELECT + "WHERE digest BETWEEN ? AND ? LIMIT 2", bounds)
+                samples = [rows.read_sample(row) for row in found]
+        if len(samples) != 1:
+            what = "no sample has" if not samples else "more than one sample has"
+            raise NotFoundError(
+                f"{what} a digest that begins with {digest_prefix!r}; see `edge-agent samples list`"
+            )
+        return samples[0]
+
+    def list(self, label: str | None = None, limit: int | None = None, offset: int = 0) -> _Samples:
+        """Samples in the order of arrival, of one label or of all."""
+        where = "" if label is None else "WHERE label = ? "
+        with self._database.reading() as connection:
+            found = connection.execute(
+                rows.SELECT + where + "ORDER BY sequence LIMIT ? OFFSET ?",
+                (*(() if label is None else (label,)), -1 if limit is None else limit, offset),
+            )
+            return [rows.read_sample(row) for row in found]
+
+    def counts(self) -> dict[str, int]:
+        """How many samples each label has, sorted by label."""
+        with self._database.reading() as connection:
+            return dict(
+                connection.execute("SELECT label, count(*) FROM samples GROUP BY label ORDER BY label")
+            )
+
+    def count(self) -> int:
+        """How many samples there are."""
+        with self._database.reading() as connection:
+            number: int = connection.execute("SELECT count(*) FROM samples").fetchone()[0]
+            return number
+
+    def missing_features(self, fingerprint: str, limit: int | None = None) -> _Samples:
+        """Samples that this extractor has not seen yet, in the order of arrival."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                rows.SELECT + "WHERE NOT seen & ? ORDER BY sequence LIMIT ?",
+                (1 << _extractor(connection, fingerprint)[0], -1 if limit is None else limit),
+            )
+            return [rows.read_sample(row) for row in found]
+
+    def snapshot(self, fingerprint: str, *, exclude: Iterable[str] = ()) -> TrainingSet:
+        """Digest and label of every sample this extractor has seen, as of now, without those excluded."""
+        with self._database.reading() as connection:
+            extractor, n_features = _extractor(connection, fingerprint)
+            found = connection.execute(
+                "SELECT digest, label, sequence FROM samples WHERE seen & ?", (1 << extractor,)
+            )
+            return TrainingSet(self._database.reading, extractor, n_features, found, exclude)
+
+    @property
+    def revision(self) -> int:
+        """A number that grows by one with every sample added, relabelled or removed, and never shrinks."""
+        with self._database.reading() as connection:
+            return rows.revision(connection)
+
+    @property
+    def revision_label_counts(self) -> dict[str, int]:
+        """How many changes each label has seen; a relabel counts for the new label."""
+        with self._database.reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT label, count(*) + "
+                    "ifnull((SELECT number FROM changes WHERE label = samples.label), 0) "
+                    "FROM samples GROUP BY label ORDER BY label"
+                )
+            )
+
+    # ------------------------------------------------------------------ journal and notes
+
+    def record_update(
+        self,
+        *,
+        state: str,
+        version: int | None,
+        samples: int,
+        seconds: float,
+        accuracy: float | None = None,
+        message: str = "",
+    ) -> None:
+        """Write one update task into the journal; the newest thousand are kept."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT INTO updates (at, state, version, samples, seconds, accuracy, message) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (self._clock(), state, version, samples, seconds, accuracy, message),
+            )
+            connection.execute(
+                "DELETE FROM updates WHERE id <= (SELECT max(id) FROM updates) - ?", (_KEPT_UPDATES,)
+            )
+
+    def last_update(self) -> UpdateRecord | None:
+        """The newest entry of the journal."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT at, state, version, samples, seconds, accuracy, message FROM updates "
+                "ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return None if row is None else UpdateRecord(*row)
+
+    def meta(self, key: str) -> str | None:
+        """The note under `key`."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a note under `key`."""
+        with self._database.writing() as connection:
+            connection.execute("REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    @contextlib.contextmanager
+    def _editing(self) -> Iterator[rows.Edit]:
+        with self._database.writing() as connection:
+            edit = rows.Edit(connection, self._index)
+            yield edit
+            edit.finish()
+
+
+def _extractor(connection: sqlite3.Connection, fingerprint: str) -> tuple[int, int]:
+    """An extractor's number and length of vectors; number 0, which no sample has seen, when unknown."""
+    row = connection.execute("SELECT id, n_features FROM extractors WHERE fingerprint = ?", (fingerprint,))
+    number, n_features = row.fetchone() or (0, 0)
+    return number, n_features
