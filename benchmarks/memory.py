@@ -1,0 +1,168 @@
+"""This is where peak memory is measured while photographs of twelve megapixels are taken in.
+
+    python benchmarks/memory.py [--pictures 60] [--keep DIR]
+
+Both processes of the daemon are watched from outside.  PSS shares out the pages both use, RSS counts them
+twice, and VmHWM is each process's own highest mark, which need not have been at the same moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image, ImageFilter
+
+LIMIT_MB = 160
+SIZE = (4000, 3000)
+LABELS = ("beach", "forest", "kitchen", "market", "street")
+EVERY_SECONDS = 0.02
+PATIENCE_SECONDS = 1800
+
+
+def photograph(seed: int) -> bytes:
+    """A JPEG of 12 megapixels with detail at every scale, three to five megabytes as cameras write them."""
+    rng = random.Random(seed)
+    picture = Image.new("RGB", SIZE, (128, 128, 128))
+    for cell in (500, 120, 30, 8, 3):
+        small = (SIZE[0] // cell + 1, SIZE[1] // cell + 1)
+        texture = Image.frombytes("RGB", small, rng.randbytes(small[0] * small[1] * 3))
+        picture = Image.blend(
+            picture, texture.resize(SIZE, Image.Resampling.BICUBIC), 0.3 if cell > 8 else 0.1
+        )
+    grain = Image.frombytes("L", SIZE, rng.randbytes(SIZE[0] * SIZE[1])).filter(ImageFilter.BoxBlur(0.6))
+    picture = Image.blend(picture, grain.convert("RGB"), 0.07)
+    with tempfile.TemporaryFile() as file:
+        picture.save(file, "JPEG", quality=93)
+        file.seek(0)
+        return file.read()
+
+
+def with_comment(jpeg: bytes, text: str) -> bytes:
+    """The same picture with other bytes: a comment segment after the first marker."""
+    comment = text.encode()
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
+
+
+def fill(drop: Path, count: int) -> int:
+    """Put `count` photographs into the drop folder; returns their bytes."""
+    originals = [photograph(seed) for seed in range(min(count, len(LABELS)))]
+    total = 0
+    for number in range(count):
+        folder = drop / LABELS[number % len(LABELS)]
+        folder.mkdir(parents=True, exist_ok=True)
+        data = with_comment(originals[number % len(originals)], f"photograph {number}")
+        (folder / f"{number:05}.jpg").write_bytes(data)
+        total += len(data)
+    return total
+
+
+def kilobytes(path: Path, *names: str) -> dict[str, int]:
+    """Named figures of a file below /proc, in KB; nothing when the process has gone."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return {}
+    fields = (line.partition(":") for line in lines)
+    return {name: int(value.split()[0]) for name, _, value in fields if name in names}
+
+
+def family(pid: int) -> list[int]:
+    """A process and everything it started."""
+    try:
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text(encoding="ascii").split()
+        ]
+    except OSError:
+        return [pid]
+    return [pid, *(member for child in children for member in family(child))]
+
+
+class Watch:
+    """The highest marks of a process and its children."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.peak = {"Rss": 0, "Pss": 0}
+        self.alone = {"Rss": {}, "Pss": {}, "VmHWM": {}}
+
+    def look(self) -> None:
+        """Read everybody's figures once."""
+        total = {"Rss": 0, "Pss": 0}
+        for pid in family(self.pid):
+            figures = kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Rss", "Pss")
+            figures |= kilobytes(Path(f"/proc/{pid}/status"), "VmHWM")
+            for name, value in figures.items():
+                self.alone[name][pid] = max(value, self.alone[name].get(pid, 0))
+                if name in total:
+                    total[name] += value
+        for name, value in total.items():
+            self.peak[name] = max(self.peak[name], value)
+
+
+def measure(home: Path, drop: Path) -> tuple[Watch, float]:
+    """Run the agent once on the drop folder and watch it."""
+    command = [
+        sys.executable,
+        "-m",
+        "edge_agent.cli",
+        "--home",
+        str(home),
+        "run",
+        "--once",
+        "--drop",
+        str(drop),
+    ]
+    begin = time.monotonic()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        watch = Watch(process.pid)
+        while process.poll() is None:
+            watch.look()
+            if time.monotonic() - begin > PATIENCE_SECONDS:
+                process.kill()
+                sys.exit(f"gave up after {PATIENCE_SECONDS} s")
+            time.sleep(EVERY_SECONDS)
+    if process.returncode != 0:
+        sys.exit(f"edge-agent ended with {process.returncode}")
+    return watch, time.monotonic() - begin
+
+
+def main() -> int:
+    """Measure, print the table, and say by the exit status whether the limit held."""
+    parser = argparse.ArgumentParser(
+        description="Peak memory of the agent and its engine with large photographs."
+    )
+    parser.add_argument("--pictures", type=int, default=60, metavar="N", help="how many (default 60)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="work here and leave everything there")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="edge-agent-memory-") as temporary:
+        folder = arguments.keep or Path(temporary)
+        size = fill(folder / "drop", arguments.pictures)
+        watch, seconds = measure(folder / "home", folder / "drop")
+
+    mean_mb = size / arguments.pictures / 1e6
+    print(f"{arguments.pictures} JPEG of {SIZE[0]} x {SIZE[1]}, {mean_mb:.1f} MB each, in {seconds:.1f} s")
+    print(f"{'MB':<22}{'agent':>8}{'children':>10}{'together':>10}{'limit':>8}")
+    for name, meaning in (
+        ("Pss", "PSS, shared once"),
+        ("Rss", "RSS, shared twice"),
+        ("VmHWM", "VmHWM, any moment"),
+    ):
+        alone = {pid: value / 1024 for pid, value in watch.alone[name].items()}
+        agent = alone.pop(watch.pid, 0.0)
+        together = watch.peak[name] / 1024 if name in watch.peak else agent + sum(alone.values())
+        print(f"{meaning:<22}{agent:>8.1f}{sum(alone.values()):>10.1f}{together:>10.1f}{LIMIT_MB:>8}")
+    held = watch.peak["Rss"] / 1024 <= LIMIT_MB
+    print("the limit holds" if held else "OVER THE LIMIT")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
