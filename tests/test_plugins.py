@@ -356,7 +356,7 @@ def test_built_in_answer_comes_last(guests):
     ],
 )
 def test_wrong_answer_names_the_plugin(guests, answer, complaint):
-    """An answer of the wrong kind and an exception are a `PluginError`, and are counted; nobody else is asked."""
+    """A wrong kind of answer and an exception are a counted `PluginError`; nobody else is asked."""
     guests.add("x", answering(answer))
     host = guests.load(built_in=[("built-in", BuiltIn())])
 

@@ -151,7 +151,7 @@ def score(proba: NDArray[np.floating[Any]], classes: Sequence[str], y_true: Sequ
         return Scores(
             accuracy=None, classification_error=None, count=0, confusion=(), per_class={}, loss=None
         )
-    metrics = MLClassifierMetrics(y_true, _answers(proba, classes, classes))
+    metrics = MLClassifierMetrics.from_labels(y_true, _answers(proba, classes, classes))
     column = {label: index for index, label in enumerate(classes)}
     known = [(row, column[label]) for row, label in enumerate(y_true) if label in column]
     loss = None
