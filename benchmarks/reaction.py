@@ -49,7 +49,7 @@ def kiwi(path: Path, rng: random.Random) -> Path:
 
 
 def fill(drop: Path, data: Path | None, count: int) -> int:
-    """Put `count` labelled pictures into a drop folder, from every label in turn; returns how many it found."""
+    """Put `count` labelled pictures into a drop folder, from every label in turn; returns how many."""
     if data is None:
         return sum(map(len, write_pictures(drop, math.ceil(count / len(LABELS)), seed=1).values()))
     by_label = [
