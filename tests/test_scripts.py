@@ -144,7 +144,7 @@ def test_an_unreachable_registry_is_named(tmp_path: Path):
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_NO_CACHE_DIR": "1",
-        "PIP_RETRIES": "0",
+        "PIP_RETRIES": "1",
         "HOME": str(tmp_path),
     }
     for _ in range(2):
