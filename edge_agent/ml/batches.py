@@ -20,7 +20,7 @@ Block = tuple[NDArray[np.float32], list[str]]
 
 @runtime_checkable
 class MLBatchProvider(Protocol):
-    """Samples by index. Implement it lazily where samples are many: only one mini-batch is asked for at a time."""
+    """Samples by index. Implement it lazily where they are many: one mini-batch is asked for at a time."""
 
     @property
     def count(self) -> int:
@@ -43,10 +43,10 @@ class ArrayProvider(Protocol):
 
 
 class MLArrayBatchProvider:
-    """A batch held in memory: `array` of feature providers, or `dictionary` of columns of equal length and type.
+    """A batch held in memory: `array` of feature providers, or `dictionary` of equally long columns.
 
-    Raises `MLModelError` GENERIC for columns of unequal length, FEATURE_TYPE for values that cannot be represented or
-    that differ in type within a column.
+    Raises `MLModelError` GENERIC for columns of unequal length, FEATURE_TYPE for values that cannot be
+    represented or that differ in type within a column.
     """
 
     def __init__(
@@ -121,8 +121,9 @@ class MatrixBatchProvider:
 class TrainingRows:
     """A provider as a learner wants it: named, typed, of one length and finite, or refused with the index.
 
-    `n_features` None takes the length from the first sample. Raises `MLModelError` at construction for an empty batch
-    or an unusable first sample, later for the first unusable one: FEATURE_TYPE for a wrong type, UPDATE for the rest.
+    `n_features` None takes the length from the first sample. Raises `MLModelError` at construction for an
+    empty batch or an unusable first sample, later for the first unusable one: FEATURE_TYPE for a wrong type,
+    UPDATE for the rest.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class MLFeatureDescription:
     is_optional: bool = False
 
     def is_allowed_value(self, value: MLFeatureValue) -> bool:
-        """Whether a value has the right type and shape; a missing one is allowed where the feature is optional."""
+        """Whether type and shape are right; a missing value is allowed where the feature is optional."""
         if value.type is not self.type:
             return False
         if value.is_undefined:
@@ -41,7 +41,7 @@ class MLModelMetadata:
 
 @dataclass(frozen=True)
 class MLModelConfiguration:
-    """What to set on a model when it is loaded or updated; the mapping is copied, later changes have no effect."""
+    """What to set on a model when it is loaded or updated; a copy, later changes have no effect."""
 
     parameters: Mapping[MLParameterKey, object] = field(default_factory=dict)
     model_display_name: str = ""

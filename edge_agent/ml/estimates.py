@@ -1,4 +1,4 @@
-"""This is where a model judges itself by the samples it learned from: leave-one-out, temperature, log-loss."""
+"""This is where a model judges itself by what it learned from: leave-one-out, temperature, log-loss."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ def log_loss(P: Matrix, y: Indices) -> float:
 
 
 def leave_one_out_distances(
-    q: Matrix, R: Matrix, V: Matrix, y: Indices, counts: Matrix, n_total: int
+    q: Matrix, R: Matrix, V: Matrix, y: Indices, counts: Matrix, n_total: float
 ) -> Matrix:
-    """Mahalanobis distances [n, C] of samples to all class means, each as if that sample had not been learned.
+    """Mahalanobis distances [n, C] of samples to all means, each as if that sample had not been learned.
 
-    With A = Sw/N + lam I: `q` [n] is x' A^-1 x, `R` [n, C] x' A^-1 mu_j, `V` [C, C] mu_i' A^-1 mu_j (any common
-    origin), `y` [n] the classes, `counts` [C] their sizes, all at least 2 where they occur in `y`, `n_total` is N.
+    With A = Sw/N + lam I: `q` [n] is x' A^-1 x, `R` [n, C] x' A^-1 mu_j, `V` [C, C] mu_i' A^-1 mu_j (any
+    common origin), `y` [n] the classes, `counts` [C] their sizes, all at least 2 where they occur in `y`,
+    `n_total` is N.
 
-    Leaving x out of class c of n samples takes k d d' from Sw (d = x - mu_c, k = n/(n-1)) and moves mu_c by -d/(n-1);
-    Sherman and Morrison's formula then gives, with lam N held fixed and u_j = x - mu_j, u_c = k d:
+    Leaving x out of class c of n samples takes k d d' from Sw (d = x - mu_c, k = n/(n-1)) and moves mu_c by
+    -d/(n-1); Sherman and Morrison's formula then gives, with lam N held fixed and u_j = x - mu_j, u_c = k d:
     dist_j = u_j'A^-1u_j + (k/N)(u_j'A^-1d)^2 / (1 - (k/N) d'A^-1d).
     """
     rows = np.arange(len(y))
@@ -57,9 +58,10 @@ def leave_one_out_distances(
 
 
 def small_class_bias(own_distances: Matrix, own_counts: Matrix) -> float:
-    """tau: by how much 1/n_c inflates a distance to a mean of n_c samples, from own-class leave-one-out distances.
+    """tau, by how much 1/n_c inflates a distance to a mean of n_c samples.
 
-    `own_distances` [n] and the sizes of their classes `own_counts` [n]; E|x - mean|^2 = tau (1 + 1/(n_c - 1)).
+    `own_distances` [n] and the sizes of their classes `own_counts` [n]; E|x - mean|^2 = tau (1 + 1/(n_c -
+    1)).
     """
     return float((own_distances / (1.0 + 1.0 / (own_counts - 1.0))).mean())
 
@@ -67,7 +69,7 @@ def small_class_bias(own_distances: Matrix, own_counts: Matrix) -> float:
 def leave_one_out_scores(
     distances: Matrix, y: Indices, counts: Matrix, tau: float, log_prior: Matrix
 ) -> Matrix:
-    """Scores [n, C] of left-out samples: -1/2 (distance - tau/n_j) + log prior, the own class counting one less."""
+    """Scores [n, C] of left-out samples: -1/2 (distance - tau/n_j) + log prior, own classes one smaller."""
     sizes = np.broadcast_to(counts, distances.shape).copy()
     sizes[np.arange(len(y)), y] -= 1.0
     return -0.5 * (distances - tau / sizes) + log_prior
@@ -76,8 +78,8 @@ def leave_one_out_scores(
 def fit_temperature(scores: Matrix, y: Indices) -> float:
     """The factor T on held-out scores [n, C] that minimises the log-loss of softmax(T scores).
 
-    The loss is convex in T. When every sample is right it falls forever; then T is where the mean probability of the
-    true class is (n + 1)/(n + 2), Laplace's rule of succession for n successes in n trials.
+    The loss is convex in T. When every sample is right it falls forever; then T is where the mean probability
+    of the true class is (n + 1)/(n + 2), Laplace's rule of succession for n successes in n trials.
     """
     n, C = scores.shape
     if n == 0 or C < 2:
@@ -115,7 +117,7 @@ def _confidence(scores: Matrix, y: Indices, target: float) -> Callable[[float], 
 
 
 def _root(function: Callable[[float], tuple[float, float]]) -> float:
-    """Where an increasing function of T crosses zero within `TEMPERATURES`: Newton's steps kept inside a bracket."""
+    """Where an increasing function of T is zero within `TEMPERATURES`: Newton's steps in a bracket."""
     low, high = TEMPERATURES
     if function(low)[0] >= 0.0:
         return low

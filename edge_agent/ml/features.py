@@ -31,12 +31,13 @@ class MLFeatureType(IntEnum):
 class MLFeatureValue:
     """An immutable typed value, made from exactly one keyword.
 
-    `MLFeatureValue(int64=3)`, `(double=0.5)`, `(string="cat")`, `(multi_array=array)`, `(dictionary={"cat": 0.9})`, or
-    `(undefined=MLFeatureType.STRING)` for a missing value of a known type. Arrays and dictionaries are copied.
+    `MLFeatureValue(int64=3)`, `(double=0.5)`, `(string="cat")`, `(multi_array=array)`, `(dictionary={"cat":
+    0.9})`, or `(undefined=MLFeatureType.STRING)` for a missing value of a known type. Arrays and dictionaries
+    are copied.
 
-    Whole numbers and doubles compare by number, everything else only with its own type. Accessors never convert:
-    asking for another type than `type`, or for an undefined value, raises `MLModelError` FEATURE_TYPE. So does the
-    constructor for a value that cannot be represented.
+    Whole numbers and doubles compare by number, everything else only with its own type. Accessors never
+    convert: asking for another type than `type`, or for an undefined value, raises `MLModelError`
+    FEATURE_TYPE. So does the constructor for a value that cannot be represented.
     """
 
     __slots__ = ("_type", "_value")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 
-@dataclass(frozen=True)
 class MLClassifierMetrics:
-    """How well a classifier did; `error` says why where that cannot be said.
+    """How well n predicted labels match n true ones.
 
-    Precision is 0 for a label that was never predicted, recall is 0 for one that never was true.
+    Without samples, or with lists of different lengths, there are no figures: they are 0 and `error` says
+    why. Precision is 0 for a label that was never predicted, recall is 0 for one that never was true.
     """
 
     count: int
@@ -21,33 +20,38 @@ class MLClassifierMetrics:
     """Share of samples whose label was predicted right, 0 to 1."""
     confusion: list[dict[str, Any]]
     """`{"true", "predicted", "count"}` for every pair of labels that occurred, sorted."""
-    per_class: dict[str, dict[str, float]]
-    """`{"precision", "recall", "count"}` for every label that was true or predicted; count is how often it was true."""
-    error: str | None = None
+    per_class: dict[str, dict[str, Any]]
+    """`{"precision", "recall", "count"}` of every label that occurred; count: how often true."""
+    error: str | None
     """Why there are no figures, or None."""
 
-    @classmethod
-    def from_labels(cls, y_true: Sequence[str], y_pred: Sequence[str]) -> Self:
-        """The metrics of n samples; without samples, or with unequal lengths, they are not valid."""
+    def __init__(self, y_true: Sequence[str], y_pred: Sequence[str]) -> None:
+        self.error = None
         if len(y_true) != len(y_pred):
-            return cls(0, 0.0, [], {}, f"{len(y_true)} true labels and {len(y_pred)} predicted ones")
-        if not y_true:
-            return cls(0, 0.0, [], {}, "there are no samples to judge by")
+            self.error = f"{len(y_true)} true labels do not go with {len(y_pred)} predicted ones"
+            y_true, y_pred = (), ()
+        elif not y_true:
+            self.error = "there are no samples to judge by"
         pairs = Counter(zip(y_true, y_pred, strict=True))
         true, predicted = Counter(y_true), Counter(y_pred)
-        per_class = {
+        self.count = len(y_true)
+        self.accuracy = sum(pairs[label, label] for label in true) / max(self.count, 1)
+        self.confusion = [
+            {"true": one, "predicted": other, "count": count} for (one, other), count in sorted(pairs.items())
+        ]
+        self.per_class = {
             label: {
-                "precision": pairs[label, label] / predicted[label] if predicted[label] else 0.0,
-                "recall": pairs[label, label] / true[label] if true[label] else 0.0,
+                "precision": pairs[label, label] / max(predicted[label], 1),
+                "recall": pairs[label, label] / max(true[label], 1),
                 "count": true[label],
             }
             for label in sorted(true | predicted)
         }
-        right = sum(count for (one, other), count in pairs.items() if one == other)
-        confusion = [
-            {"true": one, "predicted": other, "count": count} for (one, other), count in sorted(pairs.items())
-        ]
-        return cls(len(y_true), right / len(y_true), confusion, per_class)
+
+    @classmethod
+    def from_labels(cls, y_true: Sequence[str], y_pred: Sequence[str]) -> Self:
+        """The same as the constructor."""
+        return cls(y_true, y_pred)
 
     @property
     def classification_error(self) -> float:

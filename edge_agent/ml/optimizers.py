@@ -13,8 +13,8 @@ Matrix = NDArray[np.float64]
 class SGD:
     """Stochastic gradient descent with momentum, in the form deep-learning frameworks use.
 
-    v <- momentum v + g; w <- w - learning_rate v (Sutskever et al., ICML 2013, without Nesterov's look-ahead; with
-    the learning rate outside of v, so that changing it takes effect at once).
+    v <- momentum v + g; w <- w - learning_rate v (Sutskever et al., ICML 2013, without Nesterov's look-ahead;
+    with the learning rate outside of v, so that changing it takes effect at once).
     """
 
     def __init__(self) -> None:

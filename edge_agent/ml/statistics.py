@@ -17,8 +17,8 @@ Matrix = NDArray[np.float64]
 class ClassStatistics:
     """Per class a count and a sum, over all classes the Gram matrix sum x x' [D, D], all float64.
 
-    Every change is a sum, so the order of samples does not matter and what was added can be taken away again. With
-    `gram=False` only counts and sums are kept (O(C D) instead of O(D D) memory).
+    Every change is a sum, so the order of samples does not matter and what was added can be taken away again.
+    With `gram=False` only counts and sums are kept (O(C D) instead of O(D D) memory).
     """
 
     def __init__(self, n_features: int, *, gram: bool = True) -> None:
@@ -113,7 +113,8 @@ class ClassStatistics:
     def merge(self, other: ClassStatistics) -> None:
         """Add everything another board learned.
 
-        Raises `MLModelError` UPDATE when the two were made of features of different length, or one has no Gram matrix.
+        Raises `MLModelError` UPDATE when the two were made of features of different length, or one has no
+        Gram matrix.
         """
         if other.n_features != self.n_features or (other.gram is None) != (self.gram is None):
             raise MLModelError(
@@ -148,7 +149,7 @@ class ClassStatistics:
 
 @dataclass(frozen=True)
 class Scatter:
-    """A positive semi-definite matrix as its eigenvalues [r] and unit axes [r, D]: S = axes' diag(eigenvalues) axes.
+    """A positive semi-definite matrix S = axes' diag(eigenvalues) axes, with eigenvalues [r], axes [r, D].
 
     r is at most the number of rows it was made of, so with few samples no D x D matrix is ever formed.
     """
@@ -160,7 +161,8 @@ class Scatter:
     def from_rows(cls, B: Matrix) -> Self:
         """S = B' B from rows [n, D], through the n x n matrix B B'."""
         eigenvalues, vectors = np.linalg.eigh(B @ B.T)
-        # Below this the axis is made of rounding, and its share in any ridged inverse is smaller than rounding too.
+        # Below this the axis is made of rounding, and its share in any ridged inverse is smaller than
+        # rounding too.
         keep = eigenvalues > max(float(eigenvalues[-1]), 0.0) * 1e-13 if len(B) else np.zeros(0, dtype=bool)
         kept = eigenvalues[keep]
         return cls(kept, (vectors[:, keep] / np.sqrt(kept)).T @ B)
@@ -170,6 +172,11 @@ class Scatter:
         """From the matrix itself [D, D]; eigenvalues below zero are rounding and become zero."""
         eigenvalues, vectors = np.linalg.eigh(S)
         return cls(np.maximum(eigenvalues, 0.0), vectors.T)
+
+    @classmethod
+    def of_nothing(cls, n_features: int) -> Self:
+        """The zero matrix."""
+        return cls(np.zeros(0), np.zeros((0, n_features), dtype=np.float32))
 
     @property
     def trace(self) -> float:

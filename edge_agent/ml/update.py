@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntFlag
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -18,24 +16,24 @@ from edge_agent.ml.batches import MLBatchProvider, TrainingRows
 from edge_agent.ml.heads.protocol import Head, Parameters, TrainingProgress
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLKey, MLParameterKey, ParameterValue, resolve
+from edge_agent.ml.task import MLTask, MLTaskState, TaskStateChange
 
-
-class MLTaskState(IntEnum):
-    """Apple's states with Apple's raw values, and one that Apple lacks: where a cancelled task ends."""
-
-    SUSPENDED = 1
-    RUNNING = 2
-    CANCELLING = 3
-    COMPLETED = 4
-    FAILED = 5
-    CANCELLED = 6
-
-
-FINAL = frozenset({MLTaskState.COMPLETED, MLTaskState.FAILED, MLTaskState.CANCELLED})
+__all__ = [
+    "TRAINING_OVER",
+    "MLMetricKey",
+    "MLTask",
+    "MLTaskState",
+    "MLUpdateContext",
+    "MLUpdateProgressEvent",
+    "MLUpdateProgressHandlers",
+    "MLUpdateTask",
+    "TaskStateChange",
+    "TrainingEvent",
+]
 
 
 class MLUpdateProgressEvent(IntFlag):
-    """What a progress handler can ask to be told. `MINI_BATCH_END` slows training by what its handler does."""
+    """What a progress handler can be told. `MINI_BATCH_END` slows training by what its handler does."""
 
     TRAINING_BEGIN = 1
     EPOCH_END = 2
@@ -70,17 +68,9 @@ for _name in list(MLMetricKey.__annotations__):
 
 
 @dataclass(frozen=True)
-class TaskStateChange:
-    """A task went from one state to another; states by their lower-case names."""
-
-    task_identifier: str
-    state: str
-    previous: str
-
-
-@dataclass(frozen=True)
 class TrainingEvent:
-    """What happened in a task, as plain values: `training_begin`, `mini_batch_end`, `epoch_end`, `training_end`."""
+    """What happened in a task, as plain values. `event` is `training_begin`, `mini_batch_end`, `epoch_end`
+    or `training_end`."""
 
     task_identifier: str
     event: str
@@ -95,7 +85,8 @@ class MLUpdateContext:
 
     task: MLUpdateTask
     model: MLModel
-    """The model as trained so far. It predicts; it can be written unless the task failed or was cancelled."""
+    """The model as trained so far, to predict with and to write. After a failure or `cancel()` the model it
+    began with, which cannot be written."""
     event: MLUpdateProgressEvent
     metrics: Mapping[MLMetricKey, float]
     parameters: Mapping[MLParameterKey, ParameterValue]
@@ -124,64 +115,21 @@ class MLUpdateProgressHandlers:
     completion_handler: Handler
 
 
-class MLTask:
-    """States, error and cancelling of something that runs on its own; `MLUpdateTask` is one."""
-
-    def __init__(self, *, task_identifier: str | None = None) -> None:
-        if type(self) is MLTask:
-            raise TypeError("MLTask is abstract; make an MLUpdateTask")
-        self._identifier = task_identifier or str(uuid.uuid4())
-        self._lock = threading.Lock()
-        self._state = MLTaskState.SUSPENDED
-        self._error: MLModelError | None = None
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._changes: deque[TaskStateChange] = deque()
-
-    @property
-    def task_identifier(self) -> str:
-        """A name no other task has."""
-        return self._identifier
-
-    @property
-    def state(self) -> MLTaskState:
-        """The state; may be read from any thread at any time."""
-        return self._state
-
-    @property
-    def error(self) -> MLModelError | None:
-        """Why the task failed, with what was raised as its `__cause__`; None in every other state."""
-        return self._error
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait, at most `timeout` seconds, until the completion handler has returned; False when it has not yet.
-
-        Raises `MLModelError` UPDATE when called by a handler of this task, which would wait for itself.
-        """
-        if threading.current_thread() is self._thread:
-            raise MLModelError(MLModelErrorCode.UPDATE, "a handler cannot wait for the end of its own task")
-        return self._over.wait(timeout)
-
-    def _enter(self, state: MLTaskState) -> None:
-        """Change the state; the lock is held."""
-        self._changes.append(TaskStateChange(self._identifier, state.name.lower(), self._state.name.lower()))
-        self._state = state
-
-
 class MLUpdateTask(MLTask):
     """Trains a copy of a model with a batch of labelled samples, in addition to what the model knows.
 
     `for_model_at` is the path of a written model, or a model; neither is ever changed. Give either
     `progress_handlers` or `completion_handler`, or neither. Nothing happens before `resume()`.
 
-    Everything then happens on the task's own daemon thread: training, handlers and `on_state_change`. While a progress
-    handler runs the task is SUSPENDED; when it returns, training goes on. `training_begin` comes once before the first
-    mini-batch, then `mini_batch_end` and `epoch_end` in their order, then completion, once, also after a failure or
-    `cancel()`. What a handler, the batch or the head raises fails the task, and never the process.
+    Everything then happens on the task's own daemon thread: training, handlers and `on_state_change`. While a
+    progress handler runs the task is SUSPENDED; when it returns, training goes on. `training_begin` comes
+    once before the first mini-batch, then `mini_batch_end` and `epoch_end` in their order, then completion,
+    once, also after a failure or `cancel()`. What a handler, the batch or the head raises fails the task, and
+    never the process.
 
-    Raises at construction `MLModelError`: IO or CUSTOM_MODEL for a model that cannot be loaded, PARAMETERS for a bad
-    parameter, UPDATE or FEATURE_TYPE for an empty batch or a first sample the model cannot learn from. Later samples
-    are checked when they are read; a bad one fails the task with its index.
+    Raises at construction `MLModelError`: IO or CUSTOM_MODEL for a model that cannot be loaded, PARAMETERS
+    for a bad parameter, UPDATE or FEATURE_TYPE for an empty batch or a first sample the model cannot learn
+    from. Later samples are checked when they are read; a bad one fails the task with its index.
     """
 
     def __init__(
@@ -226,9 +174,10 @@ class MLUpdateTask(MLTask):
     def resume(self, *, with_parameters: Parameters | None = None) -> None:
         """Start the task, or let it go on from within a progress handler; returns at once.
 
-        `with_parameters` changes values from the next mini-batch on; it needs a progress handler that is running.
-        Raises `MLModelError`: PARAMETERS for a bad value or one that cannot change while training runs; UPDATE for
-        `with_parameters` at any other time and for a task that completed or failed. A cancelled task stays cancelled.
+        `with_parameters` changes values from the next mini-batch on; it needs a progress handler that is
+        running. Raises `MLModelError`: PARAMETERS for a bad value or one that cannot change while training
+        runs; UPDATE for `with_parameters` at any other time and for a task that completed or failed. A
+        cancelled task stays cancelled.
         """
         with self._lock:
             if self._state in (MLTaskState.COMPLETED, MLTaskState.FAILED):
@@ -242,7 +191,7 @@ class MLUpdateTask(MLTask):
                 self._start()
 
     def cancel(self) -> None:
-        """Stop at the next mini-batch and end as CANCELLED; from any thread, in any state, any number of times."""
+        """Stop at the next mini-batch and end as CANCELLED; from any thread, in any state, any time."""
         with self._lock:
             if self._state in (MLTaskState.SUSPENDED, MLTaskState.RUNNING):
                 self._enter(MLTaskState.CANCELLING)
@@ -274,46 +223,48 @@ class MLUpdateTask(MLTask):
     # ------------------------------------------------------------------ on the task's thread
 
     def _run(self) -> None:
-        """The whole life of the thread."""
-        state, failure = self._guarded(self._train)
-        self._finish(state, failure)
-        _, failure = self._guarded(self._complete)
+        """The whole life of the thread: train, say how it ended, complete."""
+        failure = self._guarded(self._train)
+        self._finish(failure)
+        failure = self._guarded(self._complete)
         if failure is not None:
-            self._finish(MLTaskState.FAILED, failure)
+            self._finish(failure)
             self._guarded(self._announce)
         self._over.set()
 
-    def _guarded(self, work: Callable[[], MLTaskState]) -> tuple[MLTaskState, MLModelError | None]:
-        """Do a part of the work and turn whatever is raised into the task's failure."""
+    def _guarded(self, work: Callable[[], None]) -> MLModelError | None:
+        """Do a part of the work; whatever is raised comes back as the failure of the task."""
         try:
-            return work(), None
+            work()
         except MLModelError as error:
-            return MLTaskState.FAILED, error
+            return error
         except BaseException as error:  # noqa: BLE001
-            # This is the bottom of the thread, what `main` is for the process: batches, heads and handlers are
-            # foreign code, and anything that got past here would end the thread with the task still RUNNING.
+            # The bottom of this thread is what `main` is for the process: batches, heads and handlers are
+            # foreign code, and what got past here would end the thread with the task RUNNING for ever.
             failure = MLModelError(
                 MLModelErrorCode.UPDATE, f"the update failed: {type(error).__name__}: {error}"
             )
             failure.__cause__ = error
-            return MLTaskState.FAILED, failure
+            return failure
+        return None
 
-    def _train(self) -> MLTaskState:
+    def _train(self) -> None:
         self._announce()
-        if not self._tell(MLUpdateProgressEvent.TRAINING_BEGIN, None):
-            return MLTaskState.CANCELLED
+        self._tell(MLUpdateProgressEvent.TRAINING_BEGIN, None)
+        if self._cancelling:
+            return
         self._sent.clear()
         training = self._head.train(self._rows, dict(self._parameters))
         try:
             progress = next(training, None)
             while progress is not None:
-                event = (
-                    MLUpdateProgressEvent.EPOCH_END
-                    if progress.kind == "epoch"
-                    else MLUpdateProgressEvent.MINI_BATCH_END
+                epoch = progress.kind == "epoch"
+                self._tell(
+                    MLUpdateProgressEvent.EPOCH_END if epoch else MLUpdateProgressEvent.MINI_BATCH_END,
+                    progress,
                 )
-                if not self._tell(event, progress):
-                    return MLTaskState.CANCELLED
+                if self._cancelling:
+                    return
                 sent, self._sent = self._sent, {}
                 try:
                     progress = training.send(sent or None)
@@ -321,64 +272,67 @@ class MLUpdateTask(MLTask):
                     break
         finally:
             training.close()
-        return MLTaskState.COMPLETED
+        self._result = self._base.with_head(self._head.copy(), is_writable=True)
 
-    def _tell(self, event: MLUpdateProgressEvent, progress: TrainingProgress | None) -> bool:
-        """Hand an event to the progress handler if it wants it; False when the task is to be cancelled."""
-        if progress is not None and progress.kind == "epoch":
+    @property
+    def _cancelling(self) -> bool:
+        return self._state is MLTaskState.CANCELLING
+
+    def _tell(self, event: MLUpdateProgressEvent, progress: TrainingProgress | None) -> None:
+        """Hand an event to the progress handler if it wants it; the task is SUSPENDED meanwhile."""
+        if event is MLUpdateProgressEvent.EPOCH_END:
             self._metrics = self._metrics_of(progress)
         handlers = self._handlers
-        if handlers is not None and handlers.progress_handler is not None and event & handlers.for_events:
-            metrics = {} if progress is None else self._metrics_of(progress)
-            with self._lock:
-                if self._state is MLTaskState.CANCELLING:
-                    return False
-                self._enter(MLTaskState.SUSPENDED)
-                self._in_handler = True
-            self._announce()
-            try:
-                handlers.progress_handler(self._context(event, metrics, is_writable=True))
-            finally:
-                with self._lock:
-                    self._in_handler = False
-                    if self._state is MLTaskState.SUSPENDED:
-                        self._enter(MLTaskState.RUNNING)
-            self._announce()
-        return self._state is not MLTaskState.CANCELLING
-
-    def _complete(self) -> MLTaskState:
-        self._announce()
-        if self._completion is not None:
-            writable = self._state is MLTaskState.COMPLETED
-            self._completion(self._context(TRAINING_OVER, self._metrics, is_writable=writable))
-        return self._state
-
-    def _finish(self, state: MLTaskState, failure: MLModelError | None) -> None:
+        if handlers is None or handlers.progress_handler is None or not event & handlers.for_events:
+            return
         with self._lock:
-            if state is MLTaskState.COMPLETED and self._state is MLTaskState.CANCELLING:
-                state = MLTaskState.CANCELLED
-            if failure is not None and self._error is not None:
-                self._error.add_note(f"and then: {failure}")
+            if self._cancelling:
+                return
+            self._enter(MLTaskState.SUSPENDED)
+            self._in_handler = True
+        try:
+            self._announce()
+            model = self._base.with_head(self._head.copy(), is_writable=True)
+            handlers.progress_handler(self._context(model, event, self._metrics_of(progress)))
+        finally:
+            with self._lock:
+                self._in_handler = False
+                if self._state is MLTaskState.SUSPENDED:
+                    self._enter(MLTaskState.RUNNING)
+        self._announce()
+
+    def _finish(self, failure: MLModelError | None) -> None:
+        """Enter the final state; the first failure is the one that is kept."""
+        with self._lock:
+            if failure is None:
+                state = MLTaskState.CANCELLED if self._cancelling else MLTaskState.COMPLETED
             else:
-                self._error = failure
-            if state is MLTaskState.COMPLETED:
-                self._result = self._base.with_head(self._head.copy(), self._parameters, is_writable=True)
-            else:
+                state = MLTaskState.FAILED
+                if self._error is None:
+                    self._error = failure
+                else:
+                    self._error.add_note(f"then the completion handler failed: {failure}")
+            if state is not MLTaskState.COMPLETED:
                 self._result = None
-            if self._state is not state:
+            if state is not self._state:
                 self._enter(state)
 
+    def _complete(self) -> None:
+        self._announce()
+        if self._completion is not None:
+            model = self._result or self._base.with_head(self._base.head, is_writable=False)
+            self._completion(self._context(model, TRAINING_OVER, self._metrics))
+
     def _context(
-        self, event: MLUpdateProgressEvent, metrics: Mapping[MLMetricKey, float], *, is_writable: bool
+        self, model: MLModel, event: MLUpdateProgressEvent, metrics: Mapping[MLMetricKey, float]
     ) -> MLUpdateContext:
-        model = self._result or self._base.with_head(
-            self._head.copy(), self._parameters, is_writable=is_writable
-        )
         return MLUpdateContext(
             self, model, event, MappingProxyType(dict(metrics)), MappingProxyType(dict(self._parameters))
         )
 
-    def _metrics_of(self, progress: TrainingProgress) -> dict[MLMetricKey, float]:
+    def _metrics_of(self, progress: TrainingProgress | None) -> dict[MLMetricKey, float]:
+        if progress is None:
+            return {}
         return {
             **{MLMetricKey(name): value for name, value in progress.metrics.items()},
             MLMetricKey.EPOCH_INDEX: progress.epoch_index,
@@ -391,4 +345,6 @@ class MLUpdateTask(MLTask):
         while self._changes:
             change = self._changes.popleft()
             if self._on_state_change is not None:
-                self._on_state_change(change)
+                listener, self._on_state_change = self._on_state_change, None
+                listener(change)  # one that raises fails the task and is told nothing more
+                self._on_state_change = listener

@@ -19,7 +19,7 @@ Parameters = Mapping[MLParameterKey, object]
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """A mini-batch or an epoch is done. Indices start at 0; an epoch carries the index of its last mini-batch."""
+    """A mini-batch or an epoch is done. Indices start at 0; an epoch has that of its last mini-batch."""
 
     kind: Literal["mini_batch", "epoch"]
     epoch_index: int
@@ -39,11 +39,16 @@ class Head(Protocol):
     """The name it is registered, stored and configured under."""
     parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]]
     """Every parameter it knows."""
-    n_features: int
-    unknown_threshold: float | None
-    """A picture whose distance is above this is like nothing that was learned; None where nothing can be said."""
 
     def __init__(self, n_features: int) -> None: ...
+
+    @property
+    def n_features(self) -> int:
+        """How many features a sample has."""
+
+    @property
+    def unknown_threshold(self) -> float | None:
+        """A sample farther away is like nothing that was learned; None where nothing can be said."""
 
     @property
     def classes_(self) -> tuple[str, ...]:
@@ -52,15 +57,16 @@ class Head(Protocol):
     def train(self, data: MLBatchProvider, parameters: Parameters) -> Training:
         """Learn from all samples in addition to what is known; yields after every mini-batch and every epoch.
 
-        What is sent in replaces parameters from the next mini-batch on. Closing the generator stops the training.
-        Raises `MLModelError`: PARAMETERS for a bad parameter, FEATURE_TYPE or UPDATE for a bad sample, with its index.
+        What is sent in replaces parameters from the next mini-batch on. Closing the generator stops the
+        training. Raises `MLModelError`: PARAMETERS for a bad parameter, FEATURE_TYPE or UPDATE for a bad
+        sample, with its index.
         """
 
     def predict_proba(self, X: NDArray[np.float32]) -> Matrix:
-        """Probabilities [n, C] of finite features [n, D]; every row sums to 1; [n, 0] before anything was learned."""
+        """Probabilities [n, C] of finite features [n, D], each row summing to 1; [n, 0] before training."""
 
     def distances(self, X: NDArray[np.float32]) -> Matrix | None:
-        """How far each row is from the nearest class [n], to be held against `unknown_threshold`; None if unable."""
+        """How far each row is from the nearest class [n], to hold against `unknown_threshold`; or None."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything learned that is an array."""
@@ -70,7 +76,7 @@ class Head(Protocol):
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Self:
-        """The head that `arrays` and `describe` came from; raises `MLModelError` IO when they do not fit together."""
+        """The head that these came from; raises `MLModelError` IO when they do not fit together."""
 
     def copy(self) -> Self:
         """A head that knows the same and that training this one does not change."""
@@ -79,7 +85,7 @@ class Head(Protocol):
 def stored_array(
     arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], dtype: Any = np.float64
 ) -> NDArray[Any]:
-    """An array that was read from disk; raises `MLModelError` IO unless its shape (None: any), dtype and values fit."""
+    """An array read from disk; raises `MLModelError` IO unless shape (None: any), dtype and values fit."""
     array = arrays.get(name)
     if array is None:
         raise MLModelError(MLModelErrorCode.IO, f"the array {name!r} is missing")

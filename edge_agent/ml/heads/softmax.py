@@ -1,7 +1,8 @@
-"""This is where a linear layer with a softmax learns by gradient descent, as Core ML's updatable layers do."""
+"""This is where a linear layer with a softmax learns by gradient descent, as Core ML's layers do."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -29,10 +30,11 @@ Key = MLParameterKey
 def loss_and_gradients(
     W: Matrix, b: Matrix, Z: Matrix, y: NDArray[np.intp], l2: float = 0.0
 ) -> tuple[float, Matrix, Matrix, Matrix]:
-    """Mean cross-entropy of softmax(Z W + b), its gradients by W [D, C] and b [C], and the probabilities [n, C].
+    """Mean cross-entropy of softmax(Z W + b), its gradients by W [D, C] and b [C], the probabilities [n, C].
 
-    The gradients are those of the loss plus l2/2 |W|^2; the loss is without that term, so that it compares between
-    values of `l2`. `Z` is [n, D], `y` [n] are columns. (Bishop, Pattern Recognition and Machine Learning, 4.3.4.)
+    The gradients are those of the loss plus l2/2 |W|^2; the loss is without that term, so that it compares
+    between values of `l2`. `Z` is [n, D], `y` [n] are columns. (Bishop, Pattern Recognition and Machine
+    Learning, 4.3.4.)
     """
     P = softmax(Z @ W + b)
     error = P.copy()
@@ -44,8 +46,9 @@ def loss_and_gradients(
 class SoftmaxHead:
     """Softmax regression on `signed_root` features, trained by mini-batches.
 
-    Training starts from what is known: labels that are new get new columns of zeros, the old columns are those that
-    were learned. The same data, parameters and seed give the same bits. It cannot say what it does not know.
+    Training starts from what is known: labels that are new get new columns of zeros, the old columns are
+    those that were learned. The same data, parameters and seed give the same bits. It cannot say what it does
+    not know.
     """
 
     name: ClassVar[str] = "softmax"
@@ -66,14 +69,23 @@ class SoftmaxHead:
         MLParameterDescription(Key.SHUFFLE, default_value=True),
         MLParameterDescription(Key.SEED, 0, MLNumericConstraint(0, 2**63 - 1)),
     )
-    unknown_threshold: float | None = None
 
     def __init__(self, n_features: int) -> None:
-        self.n_features = n_features
+        self._n_features = n_features
         self.coef = np.zeros((n_features, 0))
         self.intercept = np.zeros(0)
         self._classes: tuple[str, ...] = ()
         self._parameters: dict[str, ParameterValue] = {}
+
+    @property
+    def n_features(self) -> int:
+        """How many features a sample has."""
+        return self._n_features
+
+    @property
+    def unknown_threshold(self) -> float | None:
+        """None: probabilities alone do not tell the unknown from the undecided."""
+        return None
 
     @property
     def classes_(self) -> tuple[str, ...]:
@@ -90,8 +102,8 @@ class SoftmaxHead:
     def train(self, data: MLBatchProvider, parameters: Parameters) -> Training:
         """Learn in epochs of mini-batches, after one pass that collects the labels.
 
-        What is sent in may change all parameters but the optimizer, the mini-batch size, shuffle and seed; an epoch
-        that has begun is finished.
+        What is sent in may change all parameters but the optimizer, the mini-batch size, shuffle and seed; an
+        epoch that has begun is finished.
         """
         settings = resolve(self.parameter_descriptions, parameters)
         rows = training_rows(data)
@@ -109,10 +121,14 @@ class SoftmaxHead:
             self._parameters = {str(key): value for key, value in settings.items()}
             index, seen, loss_sum, right = 0, 0, 0.0, 0
             for index, (X, labels) in enumerate(mini_batches(rows, int(settings[Key.MINI_BATCH_SIZE]), rng)):
-                Z = signed_root(X)
                 y = np.array([number[label] for label in labels], dtype=np.intp)
-                loss, dW, db, P = loss_and_gradients(self.coef, self.intercept, Z, y, float(settings[Key.L2]))
-                _step(optimizer, [self.coef, self.intercept], [dW, db], settings)
+                loss, P = self._learn(signed_root(X), y, optimizer, settings)
+                if not np.isfinite(self.coef).all():
+                    raise MLModelError(
+                        MLModelErrorCode.UPDATE,
+                        f"epoch {epoch}, mini-batch {index}: the weights grew without bounds;"
+                        " try a lower learning_rate or l2",
+                    )
                 hits = int((P.argmax(axis=1) == y).sum())
                 seen, loss_sum, right = seen + len(y), loss_sum + loss * len(y), right + hits
                 changed = yield TrainingProgress(
@@ -124,6 +140,15 @@ class SoftmaxHead:
             )
             settings = self._changed(settings, changed)
             epoch += 1
+
+    def _learn(
+        self, Z: Matrix, y: NDArray[np.intp], optimizer: SGD | Adam, settings: Mapping[Key, ParameterValue]
+    ) -> tuple[float, Matrix]:
+        """One step on unit vectors [n, D] of the columns [n]; the loss and the probabilities before it."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether the weights are finite
+            loss, dW, db, P = loss_and_gradients(self.coef, self.intercept, Z, y, float(settings[Key.L2]))
+            _step(optimizer, [self.coef, self.intercept], [dW, db], settings)
+        return loss, P
 
     def _changed(
         self, settings: dict[Key, ParameterValue], sent: Parameters | None
@@ -139,7 +164,7 @@ class SoftmaxHead:
         return softmax(signed_root(X) @ self.coef + self.intercept)
 
     def distances(self, X: NDArray[np.float32]) -> Matrix | None:  # noqa: ARG002 - the protocol's signature
-        """None: probabilities alone do not tell the unknown from the undecided."""
+        """None, as `unknown_threshold`."""
         return None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -167,9 +192,7 @@ class SoftmaxHead:
 
     def copy(self) -> Self:
         """A head that knows the same and goes its own way."""
-        other = type(self)(self.n_features)
-        other._classes = self._classes
-        other._parameters = dict(self._parameters)
+        other = copy.copy(self)
         other.coef, other.intercept = self.coef.copy(), self.intercept.copy()
         return other
 

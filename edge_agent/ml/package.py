@@ -1,0 +1,145 @@
+"""This is where a model lies on disk: a directory of `model.json` and the arrays it names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.store.atomic import TEMPORARY_PREFIX, publish_directory, remove_file, remove_tree, write_file
+
+FORMAT = 1
+"""The version of the layout; older and newer ones are refused."""
+
+_DESCRIPTION_FILE = "model.json"
+_ARRAYS_FILE = "head.npz"
+_numbers = itertools.count()
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+class ModelPackage(msgspec.Struct, frozen=True, kw_only=True):
+    """What `model.json` says, apart from the format and the arrays."""
+
+    head: str
+    """Name of the learning method."""
+    labels: tuple[str, ...]
+    n_features: int
+    extractor_fingerprint: str
+    parameters: dict[str, bool | int | float | str]
+    """Defaults of the next update, by name."""
+    metadata: dict[str, Any]
+    learned: dict[str, Any]
+    """What the head says of itself."""
+
+
+class _ModelFile(ModelPackage, frozen=True, kw_only=True):
+    format: int
+    arrays_file: str
+    arrays_sha256: str
+
+
+def write_package(folder: Path, package: ModelPackage, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Save a model as the directory `folder`, whole or not at all.
+
+    A new directory is built aside and renamed into place. In one that exists `model.json` is replaced last
+    and in one step, so a model that was there stays loadable until then.
+
+    Raises `MLModelError` IO where the directory cannot be made, `StoreError` (`DiskFullError`) with the path
+    when the disk refuses later.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    data = buffer.getvalue()
+    if folder.is_dir():
+        _fill(folder, package, data)
+        return
+    staging = folder.parent / f"{TEMPORARY_PREFIX}{folder.name}-{os.getpid()}-{next(_numbers)}"
+    try:
+        staging.mkdir(mode=0o700)
+    except OSError as error:
+        raise MLModelError(
+            MLModelErrorCode.IO, f"{folder}: cannot be written: {error.strerror or error}"
+        ) from error
+    try:
+        _fill(staging, package, data)
+        publish_directory(staging, folder)
+    finally:
+        remove_tree(staging)
+
+
+def _fill(folder: Path, package: ModelPackage, data: bytes) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    # A model that is replaced keeps its arrays until the new description names the new ones.
+    replacing = (folder / _DESCRIPTION_FILE).exists()
+    name = f"head-{digest[:12]}.npz" if replacing else _ARRAYS_FILE
+    content = _ModelFile(
+        **msgspec.structs.asdict(package), format=FORMAT, arrays_file=name, arrays_sha256=digest
+    )
+    write_file(folder / name, data)
+    write_file(
+        folder / _DESCRIPTION_FILE, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+    )
+    for path in folder.glob("head*.npz"):
+        if path.name != name:
+            remove_file(path)
+
+
+def read_package(folder: Path) -> tuple[ModelPackage, dict[str, NDArray[Any]]]:
+    """What was written, checked against its sum.
+
+    Raises `MLModelError` IO with the path when it is missing, damaged, or of a format that is too old or too
+    new.
+    """
+    path = folder / _DESCRIPTION_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        version = msgspec.json.decode(data, type=_Format).format
+        if version != FORMAT:
+            age = "new" if version > FORMAT else "old"
+            raise MLModelError(
+                MLModelErrorCode.IO,
+                f"{path}: format {version} is too {age} for this edge_agent, which reads format {FORMAT}",
+            )
+        content = msgspec.json.decode(data, type=_ModelFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise damaged(path, str(error)) from error
+    return content, _read_arrays(folder / Path(content.arrays_file).name, content.arrays_sha256)
+
+
+def _read_arrays(path: Path, digest: str) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise damaged(path, "its bytes are not the ones that were written")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: Path, problem: str) -> MLModelError:
+    """The error for a file or directory that is there but not as it was written."""
+    return MLModelError(MLModelErrorCode.IO, f"{path}: damaged: {problem}")
+
+
+def _unreadable(path: Path, error: OSError) -> MLModelError:
+    return MLModelError(MLModelErrorCode.IO, f"{path}: cannot be read: {error.strerror or error}")
