@@ -47,9 +47,9 @@ STOREYS = """
     ml.heads.lda | ml.heads.softmax | vision.runtime | vision.preprocessing | vision.images
     ml.discriminant
     ml.heads.protocol | ml.estimates | store.training_set
-    ml.batches | ml.description | store.rows | store.database | store.manifest
+    ml.batches | ml.description | ml.package | store.rows | store.database | store.manifest
     agent.status
-    ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | store.quantised
+    ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     agent.home | agent.labels | agent.split | ml.transforms | store.atomic | store.digests | vision.wire
     config | hookspecs
     errors
