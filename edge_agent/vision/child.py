@@ -47,7 +47,7 @@ class Child:
     ) -> None:
         self._monotonic = monotonic
         self._tail = b""
-        self._ended: str | None = None
+        self._ended = ""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._words, their_words = os.pipe()
         # A full pipe must never hold up the process: it then loses words instead of time.
@@ -92,9 +92,8 @@ class Child:
         try:
             received = self._receive(timeout_seconds)
             if received is None:
-                raise EngineError(
-                    f"the engine did not start within {timeout_seconds:g} seconds ({self.end(0)})"
-                )
+                how = self._ended_how(patience_seconds=0)
+                raise EngineError(f"the engine did not start within {timeout_seconds:g} seconds ({how})")
             message, _payload = received
             if isinstance(message, wire.Failed):
                 raise EngineError(f"the engine cannot start: {message.reason}")
@@ -102,7 +101,7 @@ class Child:
                 raise EngineError(f"the engine said {type(message).__name__} before it was ready")
             return message
         except _EndedError:
-            raise EngineError(f"the engine ended before it was ready ({self.end()})") from None
+            raise EngineError(f"the engine ended before it was ready ({self._ended_how()})") from None
         finally:
             if not isinstance(message, wire.Ready):
                 self.end()
@@ -127,10 +126,9 @@ class Child:
     def end(self, patience_seconds: float = PATIENCE_SECONDS) -> str:
         """End the process, by force when it takes longer than `patience_seconds`, and say how it ended.
 
-        What it says is the exit status or the signal and the process's last words; calling it again says the
-        same.
+        What it says is the exit status or the signal; calling it again says the same.
         """
-        if self._ended is None:
+        if not self._ended:
             self._socket.close()
             try:
                 self._process.wait(patience_seconds)
@@ -140,10 +138,17 @@ class Child:
             self._listen()
             os.close(self._words)
             status = self._process.returncode
-            how = f"signal {-status}" if status < 0 else f"exit status {status}"
-            words = " | ".join(self._tail.decode(errors="replace").split("\n")).strip(" |")
-            self._ended = f"{how}: {words}" if words else how
+            self._ended = f"signal {-status}" if status < 0 else f"exit status {status}"
         return self._ended
+
+    def last_words(self) -> str:
+        """The end of what the process printed, on one line; whole once it was ended."""
+        return " | ".join(line for line in self._tail.decode(errors="replace").splitlines() if line.strip())
+
+    def _ended_how(self, patience_seconds: float = PATIENCE_SECONDS) -> str:
+        how = self.end(patience_seconds)
+        words = self.last_words()
+        return f"{how}: {words}" if words else how
 
     def _receive(self, timeout_seconds: float) -> tuple[wire.Message, bytes] | None:
         if not self._wait(timeout_seconds):

@@ -137,8 +137,8 @@ class Engine:
                 if ready.fingerprint != self.facts.fingerprint:
                     child.end()
                     raise EngineError(
-                        f"the extractor changed from {self.facts.fingerprint} to {ready.fingerprint} while the agent"
-                        " was running; start the agent again"
+                        f"the extractor changed from {self.facts.fingerprint} to {ready.fingerprint}"
+                        " while the agent was running; start the agent again"
                     )
             self._child = child
             self.facts = EngineFacts(
@@ -240,12 +240,11 @@ class Engine:
 
     def _lose(self, what: str, *, patience_seconds: float) -> None:
         """The process is lost: end it, and find out later which picture it was that did it."""
-        assert self._child is not None
-        how = self._child.end(patience_seconds)
-        self._child = None
-        log.warning(
-            "the engine process %s with %d pictures (%s); starting it again", what, len(self._out), how
-        )
+        child, self._child = self._child, None
+        assert child is not None
+        how = child.end(patience_seconds)
+        log.warning("the engine %s with %d pictures (%s) and is started again", what, len(self._out), how)
+        log.info("the engine's last words: %s", child.last_words() or "none")
         alone = len(self._out) == 1
         again = []
         for job in self._out:

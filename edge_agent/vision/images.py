@@ -1,4 +1,4 @@
-"""This is where a file's bytes become pixels, safely: the one place that shows Pillow a stranger's picture."""
+"""This is where a file's bytes become pixels, safely: nothing else shows Pillow a stranger's picture."""
 
 from __future__ import annotations
 
@@ -48,6 +48,12 @@ UPRIGHT = {
 
 SIDEWAYS = {UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 """The turns that exchange width and height."""
+
+END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b"\0;"}
+"""How a whole file ends; whatever follows does not matter. WebP and BMP say how long they are."""
+
+GIF_TAIL_BYTES = 1024
+"""GIF's marker is short and may stand inside a picture too, so it is looked for near the end."""
 
 MALFORMED = (
     OSError,
@@ -101,7 +107,7 @@ def decode(data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> D
         except MemoryError:
             raise ImageError("there is not enough memory to decode it") from None
         except MALFORMED as error:
-            words = " ".join(str(error).split()) or type(error).__name__
+            words = " ".join(str(error).split())[:200] or type(error).__name__
             what = "cut off" if "truncated" in words.lower() else "damaged"
             raise ImageError(f"the picture is {what}: {words}") from None
 
@@ -121,8 +127,8 @@ def _decoded(data: bytes, limits: PicturesConfig, target: tuple[int, int]) -> De
         width, height = image.size
         # Several pictures in one JPEG (stereo, preview, HDR gain map): the first is the photograph.
         kind = "JPEG" if image.format == "MPO" else str(image.format)
+        _check_end(kind, data, stream.tell())
         if kind == "JPEG":
-            _check_end(data, stream.tell())
             image.draft("RGB", (DRAFT * max(target), DRAFT * max(target)))
         image.load()
         _check_size(image.size, limits)
@@ -145,14 +151,17 @@ def _too_large(limits: PicturesConfig) -> str:
     return f"the picture has more than {limits.max_megapixels:g} megapixels (pictures.max_megapixels)"
 
 
-def _check_end(data: bytes, start: int) -> None:
-    """Refuse a JPEG whose end marker is missing after its first scan, at byte `start`.
+def _check_end(kind: str, data: bytes, start: int) -> None:
+    """Refuse a file whose end marker is missing; `start` is how far its header was read.
 
     Some writers reserve the full size first, so half a photograph may be followed by zeros, which decode as
-    grey.
+    grey. And a file that lacks its last bytes is another file tomorrow, when they have arrived.
     """
-    if data.find(b"\xff\xd9", start) < 0:
-        raise ImageError("the picture is cut off: the end marker of a JPEG is missing")
+    end = END_MARKERS.get(kind)
+    if kind == "GIF":
+        start = max(start, len(data) - GIF_TAIL_BYTES)
+    if end is not None and data.find(end, start) < 0:
+        raise ImageError(f"the picture is cut off: the end of the {kind} is missing")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -153,7 +153,6 @@ def dequantised(values: npt.NDArray[Any], scale: float, zero_point: int) -> npt.
     """The float32 meaning of a quantised tensor, of the same shape; a float tensor only changes its type."""
     if values.dtype.kind == "f":
         return values.astype(np.float32)
-    meaning: npt.NDArray[np.float32] = (values.astype(np.float32) - np.float32(zero_point)) * np.float32(
-        scale
-    )
+    steps = values.astype(np.float32) - np.float32(zero_point)
+    meaning: npt.NDArray[np.float32] = steps * np.float32(scale)
     return meaning

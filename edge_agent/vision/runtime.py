@@ -17,7 +17,7 @@ RUNTIMES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
 }
-"""Each runtime's module and distribution, the preferred one first: its integer kernels are far faster on x86."""
+"""Each runtime's module and distribution; the first has by far the faster integer kernels on x86."""
 
 
 @dataclass(frozen=True)

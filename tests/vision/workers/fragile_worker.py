@@ -1,0 +1,43 @@
+"""This is where an engine process is given a decoder that dies, hangs and shouts on demand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from edge_agent.config import PicturesConfig
+from edge_agent.vision import images, worker
+from edge_agent.vision.images import DecodedImage
+
+
+def decode(data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> DecodedImage:
+    """Do what the first word of the file says, then decode what follows it."""
+    word, _, rest = data.partition(b"\n")
+    match word.split(b" "):
+        case [b"ABORT"]:
+            os.abort()
+        case [b"EXIT"]:
+            os.write(2, b"the accelerator is on fire\n")
+            os._exit(7)
+        case [b"HANG"]:
+            while True:
+                pass
+        case [b"ONCE", path]:
+            marker = Path(os.fsdecode(path))
+            if not marker.exists():
+                marker.touch()
+                os.abort()
+        case [b"SHOUT"]:
+            for _ in range(160):
+                try:
+                    os.write(2, b"x" * 65535 + b"\n")
+                except BlockingIOError:
+                    os.write(1, b"")
+        case _:
+            rest = data
+    return images.decode(rest, limits=limits, target=target)
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(decode=decode))
