@@ -40,7 +40,8 @@ STOREYS = """
     plugins
     plugin_host
     mailbox
-    agent.archive | agent.dropfolder | agent.evaluation | agent.policy | agent.serving
+    agent.dropfolder
+    agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     ml.update | vision.engine | vision.worker | store.registry
     vision.child
     ml.model | vision.extractor | store.samples
@@ -48,7 +49,8 @@ STOREYS = """
     ml.discriminant
     ml.heads.protocol | ml.estimates | store.training_set
     ml.batches | ml.description | ml.package | store.rows | store.database | store.manifest
-    agent.status
+    agent.settling
+    agent.status | agent.listing
     ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     agent.home | agent.labels | agent.split | ml.transforms | store.atomic | store.digests | vision.wire
     config | hookspecs
@@ -82,7 +84,7 @@ DOORS = {
     "sqlite3": {"store.database", "store.samples"},
     "subprocess": {"vision.child", "vision.engine"},
     "tflite_runtime": {"vision.runtime"},
-    "watchdog": {"agent.dropfolder"},
+    "watchdog": {"agent.watch"},
     # Renaming and forcing to disk decide what survives a power cut; one module does it right for everybody.
     "os.fdatasync": {"store.atomic"},
     "os.fsync": {"store.atomic"},

@@ -14,8 +14,8 @@ _SIGNS = frozenset(" _-.+'()")
 def clean_label(text: str) -> str:
     """`text` as a label, in Unicode's composed form (NFC): two spellings of one name are one label.
 
-    A label has 1 to 64 letters, digits, spaces and `_-.+'()`, and does not begin with a dot or begin or end with a
-    space. Raises `LabelError` that says what is wrong and what to do.
+    A label has 1 to 64 letters, digits, spaces and `_-.+'()`, and does not begin with a dot or begin or end
+    with a space. Raises `LabelError` that says what is wrong and what to do.
     """
     label = unicodedata.normalize("NFC", text)
     problem = _problem(label)

@@ -82,6 +82,7 @@ def make_folder(path: Path, mode: int = 0o700) -> None:
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace the content of `path` by `data` in one step; readers see the old bytes or the new ones."""
+    make_folder(path.parent)
     with translated(path, "write the file"):
         temporary, file = _open_temporary(path.parent, mode)
         with _removed_on_failure(temporary):
@@ -132,6 +133,7 @@ def move_files(moves: Sequence[tuple[Path, Path]]) -> None:
     folders: dict[Path, None] = {}
     try:
         for source, target in moves:
+            make_folder(target.parent)
             with translated(source, f"move it to {target}"):
                 _make_durable(source)
                 try:
