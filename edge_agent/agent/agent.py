@@ -163,6 +163,7 @@ class Agent:
 
     def run_until_idle(self) -> None:
         """Step until the drop folder is taken in, nothing is left to extract and no update is due or running."""
+        self.step()  # before the first look nothing is known to wait
         while not self.stopping and not self.idle():
             self.step_when_due()
 

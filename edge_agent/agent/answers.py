@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,12 +96,8 @@ class Answers:
         """Give a sample another label; the next version learns it so."""
         label = clean_label(label)
         before = self._store.get(digest)
-        stored = ""
-        if before.stored_path:
-            stored = str(Path(before.stored_path).parent.parent / label / Path(before.stored_path).name)
         self._store.relabel(before.digest, label)
-        if stored:
-            self._store.set_stored_path(before.digest, stored)
+        self._store.set_stored_path(before.digest, self._archive.path_under(before, label))
         after = self._store.get(before.digest)
         self._archive.settle(after)
         return {"digest": after.digest, "label": label, "previous": before.label}

@@ -30,6 +30,13 @@ class Archive:
         file_name = f"{stem}-{digest[:DIGEST_PART]}{suffix}"
         return str(self._home.archive_folder.relative_to(self._home.path) / label / file_name)
 
+    def path_under(self, sample: Sample, label: str) -> str:
+        """Where a sample's picture belongs once it has another label; empty when it was not kept."""
+        if not sample.stored_path:
+            return ""
+        stored = Path(sample.stored_path)
+        return str(stored.parent.parent / label / stored.name)
+
     def keep(self, source: Path, stored_path: str) -> None:
         """Move a file to its place; one that is there already makes `source` superfluous."""
         target = self._home.path / stored_path

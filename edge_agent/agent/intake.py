@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_agent.agent.archive import Archive
@@ -17,7 +17,7 @@ from edge_agent.config import DropFolderConfig, PicturesConfig
 from edge_agent.errors import LabelError, PluginError, StoreError
 from edge_agent.plugins import PluginHost
 from edge_agent.store.atomic import move_file, remove_file, write_file
-from edge_agent.store.samples import NewSample, Rejection, Sample, SampleStore
+from edge_agent.store.samples import AddResult, NewSample, Rejection, SampleStore
 from edge_agent.vision.engine import Engine, Extraction
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,6 @@ class Intake:
         self._monotonic = monotonic
         self._clock = clock
         self._first_failures: dict[Path, float] = {}
-        self._put_off: dict[Path, float] = {}
         self.rejected = 0
 
     def step(self, between: Callable[[], None], limit: int = 256) -> int:
@@ -86,9 +85,7 @@ class Intake:
 
         Returns how many files left the drop folder.
         """
-        arrivals = [arrival for arrival in self._folder.ready(limit) if not self._waits(arrival)]
-        if not arrivals:
-            return 0
+        arrivals = self._folder.ready(limit)
         moved = 0
         batch: list[_Pending] = []
         started = self._monotonic()
@@ -108,8 +105,7 @@ class Intake:
 
     def next_look(self) -> float | None:
         """The monotonic time of the next look that is due, or None when only an event can bring work."""
-        times = [due for due in (self._folder.next_look(), *self._put_off.values()) if due is not None]
-        return min(times, default=None)
+        return self._folder.next_look()
 
     def busy(self) -> bool:
         """Whether files are waiting: to settle, to be tried again, or to be taken in."""
@@ -119,15 +115,6 @@ class Intake:
     def pending(self) -> int:
         """How many files of the drop folder are not taken in yet."""
         return self._folder.pending
-
-    def _waits(self, arrival: Arrival) -> bool:
-        until = self._put_off.get(arrival.path)
-        if until is None:
-            return False
-        if self._monotonic() >= until:
-            del self._put_off[arrival.path]
-            return False
-        return True
 
     def _jobs(self, arrivals: list[Arrival]) -> Iterator[tuple[object, int]]:
         for arrival in arrivals:
@@ -156,14 +143,14 @@ class Intake:
     def _refuse_picture(self, arrival: Arrival, extraction: Extraction) -> int:
         reason = extraction.error or "no features came out"
         if not extraction.permanent:
-            self._put_off[arrival.path] = self._monotonic() + self._config.settle_seconds
+            self._folder.put_back(arrival, self._config.settle_seconds)
             log.warning("%s is tried again later: %s", printable(arrival.name), reason)
             return 0
         now = self._monotonic()
         first = self._first_failures.setdefault(arrival.path, now)
         fresh = self._clock() - arrival.signature.mtime_ns / 1e9 < FRESH_SECONDS
         if fresh and now - first < PATIENCE_SETTLES * self._config.settle_seconds:
-            self._put_off[arrival.path] = now + max(self._config.settle_seconds, 0.01)
+            self._folder.put_back(arrival, self._config.settle_seconds)
             return 0
         return self.reject(arrival, reason)
 
@@ -178,7 +165,7 @@ class Intake:
         )
         for pending, result in zip(whole, results, strict=True):
             self._first_failures.pop(pending.job.arrival.path, None)
-            self._leave(pending, result.sample, relabelled=result.kind == "relabelled")
+            self._leave(pending.job.arrival, result)
             if result.kind == "duplicate":
                 log.info("%s is known already and counts once", printable(pending.job.arrival.name))
             else:
@@ -202,30 +189,32 @@ class Intake:
             features=extraction.features,
         )
 
-    def _leave(self, pending: _Pending, sample: Sample, *, relabelled: bool) -> None:
+    def _leave(self, arrival: Arrival, result: AddResult) -> None:
         """Let the file go where the database says it is; a picture that is there already is only taken away."""
+        sample = result.sample
+        if result.kind == "relabelled":
+            path = self._archive.path_under(sample, sample.label)
+            self._store.set_stored_path(sample.digest, path)
+            sample = replace(sample, stored_path=path)
         if sample.stored_path:
-            self._archive.keep(pending.job.arrival.path, sample.stored_path)
+            self._archive.keep(arrival.path, sample.stored_path)
+            if result.kind == "relabelled":
+                self._archive.settle(sample)
         else:
-            remove_file(pending.job.arrival.path)
-        if relabelled:
-            self._archive.settle(sample)
+            remove_file(arrival.path)
 
     def reject(self, arrival: Arrival, reason: str) -> int:
         """Put a file aside with its reason beside it, so that it never stops the others."""
         self._first_failures.pop(arrival.path, None)
-        self._put_off.pop(arrival.path, None)
         folder = self._home.rejected_folder / arrival.safe_folder
         target = _free_name(folder, printable(arrival.name))
         try:
             write_file(folder / (target.name + ".reason.txt"), (reason + "\n").encode())
             move_file(arrival.path, target)
-        except FileNotFoundError:
-            remove_file(folder / (target.name + ".reason.txt"))
-            return 0
         except StoreError as error:
+            remove_file(folder / (target.name + ".reason.txt"))
             log.warning("%s cannot be put aside: %s", printable(arrival.name), error)
-            self._put_off[arrival.path] = self._monotonic() + self._folder.rescan_seconds
+            self._folder.put_back(arrival, self._folder.rescan_seconds)
             return 0
         self.rejected += 1
         rejection = Rejection(

@@ -6,11 +6,12 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from edge_agent.agent.dropfolder import deliver
+from edge_agent.agent.delivery import deliver
 from edge_agent.agent.evaluation import Evaluation
 from edge_agent.cli.output import percent, print_table, progress
 from edge_agent.cli.predict import classify, labelled_pictures
@@ -106,7 +107,7 @@ class Narrator:
     """Says on standard output what the agent tells its plugins."""
 
     def __init__(self) -> None:
-        self.advance = lambda _count: None
+        self.advance: Callable[[int], None] = lambda _count: None
         self.published = False
 
     @hookimpl

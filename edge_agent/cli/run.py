@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ class Tally:
     """Counts what a run did, and moves a bar along."""
 
     def __init__(self) -> None:
-        self.advance = lambda _count: None
+        self.advance: Callable[[int], None] = lambda _count: None
         self.taken = 0
         self.rejections: list[Rejection] = []
 

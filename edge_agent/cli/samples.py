@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge_agent.agent.dropfolder import deliver
+from edge_agent.agent.delivery import deliver
 from edge_agent.agent.labels import clean_label
 from edge_agent.cli.output import json_option, print_json, print_table
 from edge_agent.cli.settings import Settings

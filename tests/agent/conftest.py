@@ -88,6 +88,18 @@ class Bench:
     ) -> Agent:
         """Open an agent; the one before is closed."""
         self.close()
+        agent = self.make(config, extra, fingerprint)
+        agent.open()
+        self.agent = agent
+        return agent
+
+    def make(
+        self,
+        config: Config | None = None,
+        extra: list[tuple[str, object]] | None = None,
+        fingerprint: str = "fake:1",
+    ) -> Agent:
+        """An agent that is not open yet."""
         config = config or Config()
 
         def make_engine(*arguments: Any, monotonic: Callable[[], float]) -> FakeEngine:
@@ -99,7 +111,7 @@ class Bench:
             built_in=[*built_in_plugins(config), ("recorder", self.recorder), *(extra or [])],
             entry_points=[],
         )
-        self.agent = Agent(
+        return Agent(
             self.home,
             config,
             plugins,
@@ -108,8 +120,6 @@ class Bench:
             clocks=Clocks(self.clock, self.wall),
             make_engine=make_engine,
         )
-        self.agent.open()
-        return self.agent
 
     def close(self) -> None:
         """Close the agent, as an orderly end does."""
@@ -121,12 +131,15 @@ class Bench:
         """Step until nothing is due, letting time pass as the agent asks for it."""
         agent = self.agent
         assert agent is not None
-        for _ in range(200):
+        quiet = 0
+        for _ in range(400):
             agent.step(patience_seconds=5.0 if agent.updating else 0.0)
-            if agent.idle() and not agent.updating:
+            if agent.updating:
+                continue
+            quiet = quiet + 1 if agent.idle() else 0
+            if quiet > 12:  # longer than the drop folder is polled apart
                 return
-            if not agent.updating:
-                self.clock.advance(0.5)
+            self.clock.advance(0.5)
         raise AssertionError("the agent does not come to rest")
 
     def ask(self, name: str, **arguments: Any) -> Any:

@@ -1,0 +1,137 @@
+"""Asking a running agent through its socket, with the agent stepping on another thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent.agent.asking import is_running, session
+from edge_agent.agent.control import ControlSocket
+from edge_agent.agent.home import Home
+from edge_agent.agent.sockets import short_address
+from edge_agent.errors import NoModelError, NotFoundError, UserError
+from edge_agent.testing import drop_texts
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Bench
+
+
+@pytest.fixture
+def running(bench: Bench) -> Iterator[Bench]:
+    """An agent that knows cats and dogs and listens."""
+    agent = bench.open()
+    drop_texts(bench.drop, "cat", [f"cat {i}" for i in range(4)])
+    drop_texts(bench.drop, "dog", [f"dog {i}" for i in range(4)])
+    bench.settle()
+    control = ControlSocket(Home(bench.home), agent)
+    control.open()
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    yield bench
+    agent.stop("the test is over")
+    thread.join(timeout=10)
+    control.close()
+    assert not thread.is_alive()
+
+
+def never() -> None:
+    """In place of an agent of one's own: asking a running one must not need it."""
+    raise AssertionError("an agent runs, so none is made")
+
+
+def test_files_travel_as_descriptors(running: Bench, tmp_path: Path) -> None:
+    """A picture the agent could not open by name is classified through the client's descriptor."""
+    path = tmp_path / "gone.jpg"
+    path.write_text("dog 99")
+    fd = os.open(path, os.O_RDONLY)
+    path.unlink()
+    with session(running.home, never) as ask:  # type: ignore[arg-type]
+        answers = ask("predict", {"names": ["gone.jpg"]}, files=[fd])
+
+    assert ("gone.jpg", "dog") == (answers[0]["path"], answers[0]["label"])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_errors_keep_their_kind_and_text(running: Bench) -> None:
+    """A user's mistake is raised on the client's side as what it was, with the same words."""
+    with session(running.home, never) as ask:  # type: ignore[arg-type]
+        with pytest.raises(NotFoundError, match="bird"):
+            ask("forget", {"label": "bird"})
+        with pytest.raises(UserError, match="predict"):
+            ask("sing")
+
+
+def test_an_update_is_answered_when_it_is_done(running: Bench) -> None:
+    """`update` waits for the version and names it."""
+    with session(running.home, never) as ask:  # type: ignore[arg-type]
+        answer = ask("update", {"force": True})
+
+    assert ("published", 2) == (answer["state"], answer["version"])
+
+
+def test_only_the_owner_can_reach_it(running: Bench) -> None:
+    """The socket's mode is 0600."""
+    assert 0o600 == stat.S_IMODE((running.home / "agent.sock").stat().st_mode)
+
+
+@pytest.mark.parametrize("sent", [b"\n", b"nonsense\n", b"[]\n", b'{"name": 3}\n', b'{"name": "status"}\n'])
+def test_what_is_no_request_gets_one_error(running: Bench, sent: bytes) -> None:
+    """Nonsense is answered with an error and the agent goes on."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        with short_address(running.home / "agent.sock") as address:
+            client.connect(address)
+        client.sendall(sent)
+        answer = json.loads(client.makefile("rb").readline())
+
+    assert "not a request" in answer["message"]
+    assert is_running(running.home)
+
+
+def test_a_client_that_hangs_up_is_forgotten(running: Bench) -> None:
+    """Clients that connect and leave, or leave in the middle, cost nothing."""
+    for sent in (b"", b'{"name": "sta', b'{"name": "status", "arguments": {}}\n'):
+        with socket.socket(socket.AF_UNIX) as client:
+            with short_address(running.home / "agent.sock") as address:
+                client.connect(address)
+            client.sendall(sent)
+
+    with session(running.home, never) as ask:  # type: ignore[arg-type]
+        assert "ok" == ask("status")["state"]
+
+
+def test_a_deep_home_is_no_obstacle(tmp_path: Path) -> None:
+    """A path longer than a socket address can be is bound and reached all the same."""
+    folder = tmp_path
+    while len(str(folder)) < 200:
+        folder /= "a-rather-long-name-of-a-folder"
+    folder.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        with short_address(folder / "agent.sock") as address:
+            server.bind(address)
+            server.listen()
+            client.connect(address)
+
+    assert (folder / "agent.sock").is_socket()
+
+
+def test_without_a_running_agent_the_work_is_done_here(bench: Bench) -> None:
+    """When none runs an agent is opened for the question, and closed again."""
+    bench.open()
+    drop_texts(bench.drop, "cat", ["cat 1", "cat 2"])
+    bench.close()
+    assert not is_running(bench.home)
+
+    with session(bench.home, bench.make) as ask:
+        assert 0 == ask("status")["samples"]
+        with pytest.raises(NoModelError):
+            ask("predict", {"names": []})

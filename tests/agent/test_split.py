@@ -1,0 +1,64 @@
+"""Which samples are trained on and which judge the result."""
+
+from __future__ import annotations
+
+import hashlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.agent.split import SMALL_LABEL, is_held_out, judges, split
+
+
+def digest(number: int) -> str:
+    """A sha256 in hex."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+labelled = st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(["cat", "dog", "fox"])), unique_by=lambda x: x[0])
+
+
+@given(labelled, st.floats(0, 0.5))
+def test_every_sample_is_used_once_in_one_part(rows: list[tuple[int, str]], fraction: float) -> None:
+    """Training and held-out parts never overlap and together are everything."""
+    samples = [(digest(number), label) for number, label in rows]
+    parts = split(samples, fraction)
+
+    assert sorted([*parts.training, *parts.held_out]) == sorted(digest for digest, _ in samples)
+
+
+@given(labelled, labelled, st.floats(0, 0.5))
+def test_no_picture_becomes_held_out_because_of_others(
+    rows: list[tuple[int, str]], more: list[tuple[int, str]], fraction: float
+) -> None:
+    """The side of a picture follows from its own bytes: a training picture stays one whatever else arrives."""
+    first = {digest(number): label for number, label in rows}
+    both = {**{digest(number): label for number, label in more}, **first}
+    before = split(sorted(first.items()), fraction)
+    after = split(sorted(both.items()), fraction)
+    outside = {name for name in before.training if not is_held_out(name, fraction)}
+
+    assert outside <= set(after.training)
+
+
+def test_a_small_label_trains_on_all_it_has() -> None:
+    """A label with fewer than the minimum on the training side keeps none of its pictures back."""
+    samples = [(digest(number), "rare") for number in range(SMALL_LABEL - 1)]
+    samples += [(digest(number), "common") for number in range(100, 300)]
+    parts = split(samples, 0.5)
+
+    assert {name for name, label in samples if label == "rare"} <= set(parts.training)
+    assert 60 < len(parts.held_out) < 140
+
+
+def test_the_share_that_is_held_out() -> None:
+    """About the wanted share of digests is held out, none at 0."""
+    digests = [digest(number) for number in range(5000)]
+
+    assert 0.085 < sum(is_held_out(name, 0.1) for name in digests) / 5000 < 0.115
+    assert not any(is_held_out(name, 0.0) for name in digests)
+
+
+def test_judges_have_not_been_learned_from() -> None:
+    """A held-out sample that one of the versions has learned from does not judge."""
+    assert ["b"] == judges(["a", "b", "c"], {"a", "c"})
