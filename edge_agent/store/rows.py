@@ -94,10 +94,15 @@ class NewSample:
 
 @dataclass(frozen=True)
 class AddResult:
-    """What became of a `NewSample`; `sample` keeps place and path when its bytes were known before."""
+    """What became of a `NewSample`; `sample` keeps its place in the order when its bytes were known before.
+
+    A duplicate keeps its path. A relabelled sample takes the path planned now, if there is one; its picture
+    may still lie at `previous_path`.
+    """
 
     sample: Sample
     kind: Literal["added", "duplicate", "relabelled"]
+    previous_path: str = ""
 
 
 class Edit:
@@ -151,7 +156,11 @@ class Edit:
             self.put_features(known, extractor, data)
             if known.label == new.label:
                 return AddResult(known, "duplicate")
-            return AddResult(self.relabel(known, new.label), "relabelled")
+            sample = self.relabel(known, new.label)
+            if new.stored_path:
+                self.set_stored_path(sample, new.stored_path)
+                sample = replace(sample, stored_path=new.stored_path)
+            return AddResult(sample, "relabelled", known.stored_path)
         self._revision += 1
         sample = Sample(
             digest=new.digest,

@@ -163,12 +163,14 @@ def test_impossible_state_is_refused(status, tmp_path):
 
 def test_failed_write_is_tried_again(tmp_path, clock):
     """A folder that cannot be written to is a `StoreError` each second, and the facts are kept for later."""
-    folder = tmp_path / "gone"
+    folder = tmp_path / "home"
+    folder.write_bytes(b"a file where a folder should be")
     status = StatusFile(folder / "status.json", monotonic=clock)
     with pytest.raises(StoreError):
         status.update(samples=1)
     status.update(samples=2)
 
+    folder.unlink()
     folder.mkdir()
     clock.now += 1.0
     status.tick()
