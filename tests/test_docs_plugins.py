@@ -1,0 +1,226 @@
+"""The plugin guide: its reference is what the hooks say, and its code runs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+import time
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edge_agent.agent.policy import UpdateSituation
+from edge_agent.config import PluginsConfig, parse_config
+from edge_agent.errors import ConfigError
+from edge_agent.hookspecs import HOOK_NAMES, hookimpl
+from edge_agent.plugins import load_plugins
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDE = ROOT / "docs" / "plugins.md"
+
+BLOCKS = {
+    name: code
+    for language, name, code in re.findall(
+        r"^```(python|toml)\n(# (?:\S+)\n)?(.*?)^```",
+        GUIDE.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    for name in [name.strip("# \n")]
+}
+"""The code of the guide by the name in its first line."""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder on the path with every module of the guide."""
+    for name, code in BLOCKS.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in BLOCKS:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def load(entry: str, settings=None, built_in=()):
+    """A host with one plugin of the guide."""
+    name, _, value = entry.partition(" = ")
+    return load_plugins(
+        PluginsConfig(settings={name: settings} if settings else {}),
+        built_in=built_in,
+        entry_points=[EntryPoint(name, value, "edge_agent")],
+    )
+
+
+def situation(**changes):
+    """Something new, which nobody forces."""
+    facts = {
+        "new_samples": 5,
+        "seconds_since_last_change": 9.0,
+        "unknown_labels": {},
+        "current_version": 1,
+        "labels": {"cat": 5},
+        "forced": False,
+        "pending_files": 0,
+    }
+    return UpdateSituation(**{**facts, **changes})
+
+
+# ---------------------------------------------------------------------- the reference
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """The tool that writes the reference."""
+    spec = importlib.util.spec_from_file_location("hook_reference", ROOT / "tools" / "hook_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reference_is_up_to_date(tool):
+    """The guide ends in what the hooks say of themselves; `python -m tools.hook_reference` makes it so."""
+    guide = GUIDE.read_text(encoding="utf-8")
+
+    assert guide == tool.with_reference(guide), "run `python -m tools.hook_reference`"
+
+
+@pytest.mark.parametrize("hook", HOOK_NAMES)
+def test_every_hook_has_a_heading_with_its_signature(hook):
+    """The heading is what a plugin writes, and below it stands what the hook is for."""
+    lines = GUIDE.read_text(encoding="utf-8").splitlines()
+
+    (at,) = [number for number, line in enumerate(lines) if line.startswith(f"### {hook}(")]
+    assert re.fullmatch(rf"### {hook}\(\w+: .*\) -> \S.*", lines[at])
+    assert "self" not in lines[at]
+    assert len(lines[at + 2]) > 20
+
+
+def test_reference_explains_the_facts(tool):
+    """Every record that a hook is given, and what it is made of, is listed with its fields."""
+    reference = tool.hook_reference()
+
+    for fact, field in [
+        ("Sample", "label: str"),
+        ("Rejection", "reason: str"),
+        ("TrainingEvent", "metrics: dict[str, float]"),
+        ("Version", "number: int"),
+        ("Evaluation", "candidate: Scores"),
+        ("Scores", "accuracy: float | None"),
+        ("Decision", "answer: bool"),
+    ]:
+        section = reference.partition(f"\n## {fact}\n")[2].partition("\n## ")[0]
+        assert f"- `{field}`" in section
+
+
+def test_guide_without_its_mark_is_not_overwritten(tool):
+    """The tool does not guess where the reference begins."""
+    with pytest.raises(ValueError, match="mark"):
+        tool.with_reference("# My own guide\n")
+
+
+# ---------------------------------------------------------------------- the code
+
+
+def test_all_code_has_a_name():
+    """Every block says in its first line which file it is, so that it can be run here."""
+    assert set(BLOCKS) == {
+        "edge_agent_lamp.py",
+        "pyproject.toml",
+        "edge-agent.toml",
+        "edge_agent_night.py",
+        "edge_agent_hello.py",
+        "test_edge_agent_lamp.py",
+    }
+
+
+def test_names_of_the_first_plugin_agree(site):
+    """The distribution, the module, the entry point and the settings have one name."""
+    project = tomllib.loads(BLOCKS["pyproject.toml"])["project"]
+    entry_points = project["entry-points"]["edge_agent"]
+    settings = parse_config(tomllib.loads(BLOCKS["edge-agent.toml"])).plugins.settings
+
+    assert project["name"] == "edge-agent-lamp"
+    assert entry_points == {"lamp": "edge_agent_lamp:Lamp"}
+    assert settings.keys() == {"lamp"}
+    load(f"lamp = {entry_points['lamp']}", settings["lamp"])
+
+
+def test_test_of_the_guide_passes(site, tmp_path):
+    """The test that the guide shows runs as it stands."""
+    module = importlib.import_module("test_edge_agent_lamp")
+
+    module.test_lamp_is_lit_while_learning(tmp_path)
+
+
+def test_lamp_stays_on_after_a_failure(site, tmp_path):
+    """As the text promises."""
+    from edge_agent.ml.update import TrainingEvent
+
+    host = load("lamp = edge_agent_lamp:Lamp", {"path": str(tmp_path / "lamp")})
+    host.training(TrainingEvent("t", "training_begin", "running", {}, {}))
+    host.training(TrainingEvent("t", "training_end", "failed", {}, {}))
+
+    assert host.close(timeout=10)
+    assert (tmp_path / "lamp").read_text() == "1"
+    assert host.reports()[0].errors == 0
+
+
+class Eager:
+    """The answer behind all plugins: yes."""
+
+    @hookimpl
+    def ready_to_update(self):
+        from edge_agent import Decision
+
+        return Decision(answer=True, reason="always")
+
+
+@pytest.mark.parametrize(
+    ("settings", "hour", "answer"),
+    [
+        ({}, 12, False),
+        ({}, 21, False),
+        ({}, 22, True),
+        ({}, 3, True),
+        ({}, 6, False),
+        ({"begins": 1, "ends": 5}, 3, True),
+        ({"begins": 1, "ends": 5}, 23, False),
+    ],
+)
+def test_night_says_no_by_day(site, settings, hour, answer):
+    """By night the built-in answer counts, also over midnight; by day it is no, with the hour to wait for."""
+    host = load("night = edge_agent_night:Night", settings, built_in=[("eager", Eager())])
+    plugin = sys.modules["edge_agent_night"].Night
+    night = plugin(
+        plugin.Settings(**settings), now=lambda: time.struct_time((2026, 1, 1, hour, 0, 0, 0, 0, 0))
+    )
+
+    decision = night.ready_to_update(situation())
+
+    assert (decision is None) == answer
+    if decision is not None:
+        assert f"it is {hour} o'clock" in decision.reason
+    assert night.ready_to_update(situation(forced=True)) is None
+    assert host.ready_to_update(situation(forced=True)).reason == "always"
+
+
+def test_night_refuses_hours_that_are_none(site):
+    """The rule of the settings is a problem of the configuration."""
+    with pytest.raises(ConfigError, match=r"plugins.night: begins and ends are hours from 0 to 23"):
+        load("night = edge_agent_night:Night", {"begins": 24})
+
+
+def test_hello_adds_a_command(site):
+    """A plain module brings a command that works."""
+    host = load("hello = edge_agent_hello")
+    (command,) = host.register_commands()
+
+    done = CliRunner().invoke(command, ["Anna"])
+
+    assert (command.name, done.output) == ("hello", "Hello, Anna.\n")
