@@ -4,7 +4,7 @@ Three kinds of hook, told apart by name:
 
 - `register_*` is called once at start; an exception names the plugin and stops the start.
 - A question (`label_sample`, `ready_to_update`, `accept_candidate`) is answered by the first plugin that does
-  not return `None`; the built-in answer comes last. An exception rejects that sample or postpones that update.
+  not return `None`; the built-in answer comes last. An exception rejects the sample or postpones the update.
 - Everything else tells what happened. Each listener is guarded on its own and told off the agent's thread.
 
 Arguments are frozen facts, and a plugin names only those it wants.
