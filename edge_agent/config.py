@@ -160,7 +160,7 @@ def parse_config(data: Mapping[str, Any], *, source: str = "configuration") -> C
 def convert_section(kind: type[_S], data: Mapping[str, Any], where: str, problems: list[str]) -> _S | None:
     """Turn one table into its struct `kind`, or return `None` when it has a problem.
 
-    What is wrong is added to `problems`, each with `where` and its key. Settings of plugins come this way too.
+    What is wrong is added to `problems`, each with `where` and its key. Settings of plugins too.
     """
     before = len(problems)
     fields = {field.name: field for field in msgspec.structs.fields(kind)}

@@ -56,12 +56,15 @@ class Program:
         self._patience_seconds = patience_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._starts: deque[float] = deque(maxlen=RESTARTS + 1)
+        self._closed = False
 
     def write(self, line: bytes) -> None:
-        """Hand over one line, to a new process if the old one has ended.
+        """Hand over one line, to a new process if the old one has ended; nothing after `close`.
 
         Raises `OSError` when the program cannot be started, or has ended too often to be started again now.
         """
+        if self._closed:
+            return
         if self._process is not None and self._process.poll() is None and self._hand_over(line):
             return
         self._start()
@@ -70,6 +73,7 @@ class Program:
 
     def close(self) -> None:
         """Let the program read the end of its input and end; one that does not is terminated, then killed."""
+        self._closed = True
         process, self._process = self._process, None
         if process is None:
             return

@@ -271,6 +271,17 @@ def test_program_reads_the_lines_on_its_standard_input(tmp_path):
     assert copy == file + b"end of input\n"
 
 
+def test_late_line_starts_no_program_that_nobody_would_end(tmp_path):
+    """What is told after `agent_stopping` goes to the file only."""
+    made = plugin(file=str(tmp_path / "file"), command=copying(tmp_path / "copy"))
+    made.agent_stopping("done")
+
+    made.training_end(TRAINING)
+
+    assert (tmp_path / "file").read_bytes().count(b"\n") == 2
+    assert made._program._process is None
+
+
 def test_program_that_ends_is_started_again(tmp_path):
     """A line after the program ended goes to a new one."""
     program = Program(copying(tmp_path / "copy"))
