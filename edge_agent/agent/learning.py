@@ -135,7 +135,8 @@ class Learning:
             self._revision_seen, self._changed_at = self._store.revision, now
         labels = self.labels()
         new = self._store.revision - int(self._store.meta(LEARNED_REVISION) or 0)
-        if facts and current and current.extractor_fingerprint != facts.fingerprint:
+        stale = facts and current and current.extractor_fingerprint != facts.fingerprint
+        if stale or (current is None and self._registry.damage):
             new = max(new, sum(labels.values()))
         known = set(current.labels) if current else set()
         return UpdateSituation(

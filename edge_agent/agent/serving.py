@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from edge_agent.errors import EdgeAgentError, NoModelError
+from edge_agent.errors import DamagedError, EdgeAgentError, NoModelError
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel
 from edge_agent.store.registry import Version, VersionRegistry
@@ -29,7 +29,13 @@ class Serving:
 
     def reload(self) -> None:
         """Serve what the registry's pointer names; a damaged version is passed over for the newest sound one."""
-        version = self._registry.current()
+        try:
+            version = self._registry.current()
+        except DamagedError as error:
+            log.error("no version is sound: %s", error)
+            self.version = self.model = None
+            self.trouble = f"no published version is sound; a new one is made from the stored samples: {error}"
+            return
         self.trouble = "; ".join(self._registry.damage)
         if version is None:
             self.version = self.model = None

@@ -293,6 +293,21 @@ class TestRestart:
         assert 1 == bench.predict(tmp_path, "cat 9")["version"]
         assert "degraded" == bench.ask("status")["state"]
 
+    def test_when_no_version_is_sound_a_new_one_is_made(self, bench: Bench, tmp_path: Path) -> None:
+        """With every version damaged the agent starts all the same and learns again from what is stored."""
+        bench.open()
+        teach(bench, cat=4, dog=4)
+        bench.close()
+        for path in (bench.home / "models" / "versions").rglob("*.npz"):
+            path.write_bytes(b"nonsense")
+        bench.open()
+        with pytest.raises(NoModelError, match="not what was written"):
+            bench.predict(tmp_path, "cat 9")
+        bench.settle()
+
+        assert ("cat", 2) == tuple(bench.predict(tmp_path, "cat 9")[key] for key in ("label", "version"))
+        assert "ok" == bench.ask("status")["state"]
+
     def test_another_extractor_reads_the_archive_again(self, bench: Bench, tmp_path: Path) -> None:
         """Under a new fingerprint every archived picture is extracted again before the next version is made."""
         bench.open()
