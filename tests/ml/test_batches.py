@@ -204,7 +204,13 @@ def test_checked_rows_are_not_wrapped_twice():
 
 @pytest.mark.parametrize(
     "X",
-    [np.zeros(2), np.zeros((1, 3)), np.array([["a", "b"]]), np.array([[0.0, np.nan]]), np.array([[0, 1e300]])],
+    [
+        np.zeros(2),
+        np.zeros((1, 3)),
+        np.array([["a", "b"]]),
+        np.array([[0.0, np.nan]]),
+        np.array([[0, 1e300]]),
+    ],
 )
 def test_what_cannot_be_predicted_from_is_refused(X):
     """Wrong shape, wrong type, not finite."""

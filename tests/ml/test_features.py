@@ -32,7 +32,9 @@ def test_a_value_gives_back_what_it_was_made_of(value, kind, accessor, plain):
 @pytest.mark.parametrize(("value", "kind", "accessor", "plain"), EVERY_KIND)
 def test_accessors_never_convert(value, kind, accessor, plain):
     """Every accessor of another type refuses, a whole number asked for as a double among them."""
-    others = {"int64_value", "double_value", "string_value", "dictionary_value", "multi_array_value"} - {accessor}
+    others = {"int64_value", "double_value", "string_value", "dictionary_value", "multi_array_value"} - {
+        accessor
+    }
 
     for other in others:
         with pytest.raises(MLModelError) as caught:

@@ -17,7 +17,9 @@ def test_the_figures_are_scikit_learns():
     labels = sorted({*y_true, *y_pred})
     metrics = MLClassifierMetrics(y_true, y_pred)
     matrix = confusion_matrix(y_true, y_pred, labels=labels)
-    precision, recall, _, support = precision_recall_fscore_support(y_true, y_pred, labels=labels, zero_division=0)
+    precision, recall, _, support = precision_recall_fscore_support(
+        y_true, y_pred, labels=labels, zero_division=0
+    )
 
     assert metrics.is_valid
     assert metrics.count == 41

@@ -16,7 +16,9 @@ SIZE = MLParameterDescription(
     MLParameterKey.MINI_BATCH_SIZE, 8, MLNumericConstraint(enumerated_numbers=frozenset({8.0, 16.0}))
 )
 SHUFFLE = MLParameterDescription(MLParameterKey.SHUFFLE, default_value=True)
-PRIOR = MLParameterDescription(MLParameterKey.PRIOR, "uniform", allowed_values=frozenset({"uniform", "empirical"}))
+PRIOR = MLParameterDescription(
+    MLParameterKey.PRIOR, "uniform", allowed_values=frozenset({"uniform", "empirical"})
+)
 ALL = (RATE, EPOCHS, SIZE, SHUFFLE, PRIOR)
 
 
@@ -125,9 +127,11 @@ def test_a_number_is_allowed_exactly_within_its_limits(one, other, value):
 def test_any_value_is_taken_or_refused_with_a_reason(value):
     """Whatever is given, the answer is a value of the right kind or the error that is documented."""
     for description in ALL:
+        caught: list[MLModelError] = []
         try:
             taken = description.checked(value)
         except MLModelError as error:
-            assert error.code is MLModelErrorCode.PARAMETERS
+            caught.append(error)
         else:
             assert type(taken) is type(description.default_value)
+        assert all(error.code is MLModelErrorCode.PARAMETERS for error in caught)

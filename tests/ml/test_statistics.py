@@ -33,7 +33,8 @@ def test_counts_means_and_scatter_are_what_they_say():
     names = np.array(labels)
     statistics = ClassStatistics.from_blocks([(X[:7], labels[:7]), (X[7:], labels[7:])], D)
     Sw = sum(
-        (X[names == name] - X[names == name].mean(axis=0)).T @ (X[names == name] - X[names == name].mean(axis=0))
+        (X[names == name] - X[names == name].mean(axis=0)).T
+        @ (X[names == name] - X[names == name].mean(axis=0))
         for name in set(labels)
     )
 

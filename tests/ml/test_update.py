@@ -1,0 +1,641 @@
+"""Update tasks: states, events and their order, parameters on the way, cancelling, failing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import DiskFullError, MLModelError, MLModelErrorCode
+from edge_agent.ml.batches import MatrixBatchProvider, MLArrayBatchProvider
+from edge_agent.ml.features import MLDictionaryFeatureProvider
+from edge_agent.ml.heads.lda import LDAHead
+from edge_agent.ml.model import MLModel, MLModelConfiguration
+from edge_agent.ml.parameters import MLParameterKey as Key
+from edge_agent.ml.update import (
+    TRAINING_OVER,
+    MLMetricKey,
+    MLTask,
+    MLTaskState,
+    MLUpdateProgressEvent,
+    MLUpdateProgressHandlers,
+    MLUpdateTask,
+    TrainingEvent,
+)
+
+BEGIN, EPOCH, BATCH = (
+    MLUpdateProgressEvent.TRAINING_BEGIN,
+    MLUpdateProgressEvent.EPOCH_END,
+    MLUpdateProgressEvent.MINI_BATCH_END,
+)
+EVERY = BEGIN | EPOCH | BATCH
+PATIENCE = 30.0
+
+
+@pytest.fixture(name="batch")
+def _batch(clouds):
+    """Ten samples of three classes."""
+    return MatrixBatchProvider(*clouds(10))
+
+
+@pytest.fixture(name="base")
+def _base():
+    """An empty softmax model that trains two epochs of three mini-batches on the batch."""
+    return MLModel.factory("softmax", 12, parameters={Key.EPOCHS: 2, Key.MINI_BATCH_SIZE: 4})
+
+
+class Diary:
+    """Handlers that write down what they are told, and do what a test wants at a moment it names."""
+
+    def __init__(self, moments=None, events=EVERY):
+        self.contexts = []
+        self.completed = []
+        self.states = []
+        self.changes = []
+        self.threads = set()
+        self._moments = moments or {}
+        self.handlers = MLUpdateProgressHandlers(events, self.progress, self.completion)
+
+    def progress(self, context):
+        self.contexts.append(context)
+        self.states.append(context.task.state)
+        self.threads.add(threading.current_thread())
+        self._moments.get(len(self.contexts), lambda context: None)(context)
+
+    def completion(self, context):
+        self.completed.append((context, context.task.state))
+        self.threads.add(threading.current_thread())
+        self._moments.get("completion", lambda context: None)(context)
+
+    def change(self, change):
+        self.changes.append((change.previous, change.state))
+        self.threads.add(threading.current_thread())
+        self._moments.get(change.state, lambda context: None)(change)
+
+    @property
+    def events(self):
+        return [context.event for context in self.contexts]
+
+
+def run(base, batch, diary, **given):
+    """A task that was resumed and is over."""
+    task = MLUpdateTask(base, batch, progress_handlers=diary.handlers, on_state_change=diary.change, **given)
+    task.resume()
+    assert task.wait(PATIENCE)
+    return task
+
+
+def test_states_and_events_have_apples_numbers():
+    """Raw values of Apple's headers, and one state more."""
+    assert [(state.name, state.value) for state in MLTaskState] == [
+        ("SUSPENDED", 1), ("RUNNING", 2), ("CANCELLING", 3), ("COMPLETED", 4), ("FAILED", 5), ("CANCELLED",
+        6),
+    ]  # fmt: skip
+    assert (BEGIN, EPOCH, BATCH) == (1, 2, 4)
+
+
+def test_events_come_in_order(base, batch):
+    """Training begins once, mini-batches and epochs follow, completion comes once and last."""
+    diary = Diary()
+    task = run(base, batch, diary)
+
+    assert diary.events == [BEGIN, BATCH, BATCH, BATCH, EPOCH, BATCH, BATCH, BATCH, EPOCH]
+    assert len(diary.completed) == 1
+    assert diary.completed[0][0].event == TRAINING_OVER
+    assert task.state is MLTaskState.COMPLETED
+    assert task.error is None
+
+
+@pytest.mark.parametrize("events", [BEGIN, EPOCH, BATCH, BEGIN | EPOCH, MLUpdateProgressEvent(0)])
+def test_only_wanted_events_are_told(base, batch, events):
+    """Nothing else reaches the progress handler; completion always comes."""
+    diary = Diary(events=events)
+    run(base, batch, diary)
+
+    assert set(diary.events) == set(events)
+    assert len(diary.completed) == 1
+
+
+def test_metrics_say_where_training_is(base, batch):
+    """Empty at the beginning, then loss and indices; completion has those of the last epoch."""
+    ticks = iter(range(100))
+    diary = Diary()
+    run(base, batch, diary, clock=lambda: next(ticks))
+    metrics = [context.metrics for context in diary.contexts]
+
+    assert metrics[0] == {}
+    assert [(one[MLMetricKey.EPOCH_INDEX], one[MLMetricKey.MINI_BATCH_INDEX]) for one in metrics[1:]] == [
+        (0, 0), (0, 1), (0, 2), (0, 2), (1, 0), (1, 1), (1, 2), (1, 2),
+    ]  # fmt: skip
+    assert all(isinstance(one[MLMetricKey.LOSS_VALUE], float) for one in metrics[1:])
+    assert all(0 <= one[MLMetricKey.ACCURACY] <= 1 for one in metrics[1:])
+    elapsed = [one[MLMetricKey.ELAPSED_SECONDS] for one in metrics[1:]]
+    assert elapsed == sorted(elapsed)
+    assert elapsed[0] > 0
+    assert {**diary.completed[0][0].metrics, MLMetricKey.ELAPSED_SECONDS: 0} == {
+        **metrics[-1], MLMetricKey.ELAPSED_SECONDS: 0,
+    }  # fmt: skip
+    assert str(MLMetricKey.LOSS_VALUE) == "loss_value"
+
+
+def test_the_task_is_suspended_while_its_handler_runs(base, batch):
+    """Progress handlers see SUSPENDED, completion sees the end; the listener hears each change in order."""
+    diary = Diary(events=BEGIN | EPOCH)
+    run(base, batch, diary)
+
+    assert diary.states == [MLTaskState.SUSPENDED] * 3
+    assert diary.completed[0][1] is MLTaskState.COMPLETED
+    assert diary.changes == [
+        ("suspended", "running"),
+        *[("running", "suspended"), ("suspended", "running")] * 3,
+        ("running", "completed"),
+    ]
+
+
+def test_nothing_happens_before_resume(base, batch):
+    """A new task is suspended, has an identifier of its own and no result."""
+    diary = Diary()
+    task, other = (MLUpdateTask(base, batch, progress_handlers=diary.handlers) for _ in range(2))
+
+    assert task.state is MLTaskState.SUSPENDED
+    assert not task.wait(0)
+    assert diary.contexts == []
+    assert task.model is None
+    assert task.task_identifier != other.task_identifier
+
+
+def test_everything_runs_on_one_thread_of_its_own(base, batch):
+    """Handlers and listener share a daemon thread that is not the caller's; resume returns before it is
+    done."""
+    go = threading.Event()
+    diary = Diary({1: lambda context: go.wait(PATIENCE)})
+    task = MLUpdateTask(base, batch, progress_handlers=diary.handlers, on_state_change=diary.change)
+    task.resume()
+    assert not task.wait(0)
+    go.set()
+    assert task.wait(PATIENCE)
+
+    (thread,) = diary.threads
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+
+
+def test_the_model_in_a_handler_knows_what_was_learned_so_far(base, batch, clouds, tmp_path):
+    """It predicts and can be written in every handler, and does not change afterwards."""
+    X, _ = clouds(5)
+    seen = []
+
+    def look(context):
+        path = tmp_path / str(len(seen))
+        context.model.write(to=path)
+        seen.append(MLModel.load(path).predict_proba(X))
+
+    diary = Diary(dict.fromkeys([*range(1, 10), "completion"], look))
+    task = run(base, batch, diary)
+    models = [context.model for context in diary.contexts] + [diary.completed[0][0].model]
+
+    assert task.error is None
+    assert seen[0].shape == (5, 0)
+    for model, then in zip(models, seen, strict=True):
+        assert np.array_equal(model.predict_proba(X), then)
+    assert not np.array_equal(seen[1], seen[2])
+    assert np.array_equal(seen[-1], seen[-2])
+    assert diary.completed[0][0].model is task.model
+
+
+def test_contexts_are_read_only(base, batch):
+    """Neither fields nor mappings can be changed."""
+    diary = Diary()
+    run(base, batch, diary)
+    context = diary.contexts[1]
+
+    with pytest.raises(AttributeError):
+        context.event = EPOCH
+    with pytest.raises(TypeError):
+        context.metrics[MLMetricKey.LOSS_VALUE] = 0.0
+    with pytest.raises(TypeError):
+        context.parameters[Key.EPOCHS] = 1
+
+
+def test_a_context_as_plain_facts(base, batch):
+    """What plugins get: names and plain values only."""
+    diary = Diary({2: lambda context: facts.append(context.as_event())})
+    facts: list[TrainingEvent] = []
+    task = run(base, batch, diary, task_identifier="task 1")
+
+    assert task.task_identifier == "task 1"
+    assert facts[0].task_identifier == "task 1"
+    assert (facts[0].event, facts[0].state) == ("mini_batch_end", "suspended")
+    assert {"loss_value", "epoch_index", "mini_batch_index"} <= facts[0].metrics.keys()
+    assert facts[0].parameters["epochs"] == 2
+    assert diary.completed[0][0].as_event().event == "training_end"
+    assert diary.completed[0][0].as_event().state == "completed"
+    assert diary.contexts[0].as_event().event == "training_begin"
+    assert diary.contexts[4].as_event().event == "epoch_end"
+
+
+def test_a_saved_model_can_be_updated_again_and_is_never_changed(batch, clouds, tmp_path):
+    """The path may hold an updated model; its files keep their bytes, and the model it was made from its
+    knowledge."""
+    X, _ = clouds(5)
+    first = run(MLModel.factory("lda", 12), batch, Diary()).model
+    first.write(to=tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    for source in (tmp_path / "model", str(tmp_path / "model"), first):
+        predicted = first.predict_proba(X)
+        new = MLArrayBatchProvider([MLDictionaryFeatureProvider({"features": X[0], "label": "another"})])
+        second = run(source, new, Diary()).model
+
+        assert second.classes == ("another", "class 0", "class 1", "class 2")
+        assert np.array_equal(first.predict_proba(X), predicted)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+def test_equal_tasks_give_equal_bits(base, batch, clouds):
+    """The same data, parameters and seed."""
+    X, _ = clouds(5)
+    one, other = (run(base, batch, Diary()).model for _ in range(2))
+
+    assert np.array_equal(one.predict_proba(X), other.predict_proba(X))
+
+
+def test_parameters_come_from_the_configuration_or_the_model(base, batch):
+    """Given values win over the model's, and contexts tell those in force."""
+    diary = Diary()
+    run(base, batch, diary, configuration=MLModelConfiguration(parameters={Key.EPOCHS: 1}))
+
+    assert diary.events.count(EPOCH) == 1
+    assert diary.contexts[0].parameters[Key.EPOCHS] == 1
+    assert diary.contexts[0].parameters[Key.MINI_BATCH_SIZE] == 4
+
+
+@pytest.mark.parametrize("moment", [1, 2, 5])
+def test_parameters_replaced_in_a_handler_count_from_the_next_mini_batch(base, batch, clouds, moment):
+    """A learning rate of zero stops all learning there, whatever the event; contexts show it from then on."""
+    X, _ = clouds(5)
+    diary = Diary(
+        {moment: lambda context: context.task.resume(
+            with_parameters={**context.parameters, Key.LEARNING_RATE: 0.0}
+        )}
+    )  # fmt: skip
+    task = run(base, batch, diary)
+    rates = [context.parameters[Key.LEARNING_RATE] for context in diary.contexts]
+    models = [context.model for context in diary.contexts[moment:]]
+
+    assert task.error is None
+    assert rates == [0.05] * moment + [0.0] * (9 - moment)
+    assert all(np.array_equal(model.predict_proba(X), models[0].predict_proba(X)) for model in models)
+    assert diary.changes.count(("suspended", "running")) == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({Key.LEARNING_RATE: -1.0}, MLModelErrorCode.PARAMETERS),
+        ({Key.NUMBER_OF_NEIGHBORS: 1}, MLModelErrorCode.PARAMETERS),
+        ({Key.SEED: 9}, MLModelErrorCode.PARAMETERS),
+        ({Key.MINI_BATCH_SIZE: 2}, MLModelErrorCode.PARAMETERS),
+        ({Key.SHUFFLE: False}, MLModelErrorCode.PARAMETERS),
+    ],
+)
+def test_bad_parameters_in_a_handler_are_refused_there(base, batch, given, code):
+    """The handler gets the error; if it does not catch it the task fails with it."""
+    diary = Diary({1: lambda context: context.task.resume(with_parameters=given)})
+    task = run(base, batch, diary)
+
+    assert task.state is MLTaskState.FAILED
+    assert task.error.code is code
+
+
+def test_parameters_cannot_be_replaced_outside_a_handler(base, batch):
+    """Neither before the start nor in the completion handler nor afterwards."""
+    refusals = []
+
+    def late(context):
+        with pytest.raises(MLModelError) as caught:
+            context.task.resume(with_parameters={})
+        refusals.append(caught.value.code)
+
+    diary = Diary({"completion": late})
+    task = MLUpdateTask(base, batch, progress_handlers=diary.handlers)
+    late(diary.handlers and type("Context", (), {"task": task}))
+    task.resume()
+    assert task.wait(PATIENCE)
+    late(diary.completed[0][0])
+
+    assert refusals == [MLModelErrorCode.UPDATE] * 3
+    assert task.state is MLTaskState.COMPLETED
+
+
+def test_a_finished_task_cannot_be_resumed(base, batch):
+    """One task is one update."""
+    task = run(base, batch, Diary())
+    with pytest.raises(MLModelError, match="over"):
+        task.resume()
+
+
+def test_resuming_in_a_handler_or_twice_changes_nothing(base, batch):
+    """Resume continues a paused task, and a running one is not disturbed."""
+    diary = Diary({1: lambda context: (context.task.resume(), context.task.resume())})
+    task = MLUpdateTask(base, batch, progress_handlers=diary.handlers)
+    task.resume()
+    if task.state is not MLTaskState.COMPLETED:
+        task.resume()
+    assert task.wait(PATIENCE)
+
+    assert diary.events.count(BEGIN) == 1
+    assert task.state is MLTaskState.COMPLETED
+
+
+@pytest.mark.parametrize("moment", [1, 2, 5, 9])
+@pytest.mark.parametrize("times", [1, 3])
+def test_cancelling_in_a_handler_ends_there(base, batch, moment, times):
+    """After any event, however often: CANCELLING, CANCELLED, completion once, nothing more is told."""
+    diary = Diary({moment: lambda context: [context.task.cancel() for _ in range(times)]})
+    task = run(base, batch, diary)
+
+    assert task.state is MLTaskState.CANCELLED
+    assert task.error is None
+    assert task.model is None
+    assert len(diary.contexts) == moment
+    assert diary.completed[0][1] is MLTaskState.CANCELLED
+    assert len(diary.completed) == 1
+    assert diary.changes[-2:] == [("suspended", "cancelling"), ("cancelling", "cancelled")]
+
+
+def test_cancelling_before_the_start_completes_too(base, batch):
+    """Nothing was trained, the completion handler is called once, on another thread; resuming is in vain."""
+    diary = Diary()
+    task = MLUpdateTask(base, batch, progress_handlers=diary.handlers, on_state_change=diary.change)
+    task.cancel()
+    assert task.wait(PATIENCE)
+    task.resume()
+    task.cancel()
+
+    assert task.state is MLTaskState.CANCELLED
+    assert diary.contexts == []
+    assert len(diary.completed) == 1
+    assert threading.current_thread() not in diary.threads
+    assert diary.changes == [("suspended", "cancelling"), ("cancelling", "cancelled")]
+
+
+class Gate(MatrixBatchProvider):
+    """A batch that waits in the middle of training until it is let on."""
+
+    def __init__(self, X, labels):
+        super().__init__(X, labels)
+        self.reached, self.go = threading.Event(), threading.Event()
+        self._calls = 0
+
+    def arrays(self, indices):
+        self._calls += 1
+        if self._calls == 3:
+            self.reached.set()
+            assert self.go.wait(PATIENCE)
+        return super().arrays(indices)
+
+
+def test_cancelling_from_another_thread_stops_at_the_next_mini_batch(base, clouds):
+    """While a mini-batch is under way the task is CANCELLING, then CANCELLED, without another event."""
+    gate, diary = Gate(*clouds(10)), Diary(events=EPOCH | BATCH)
+    task = MLUpdateTask(base, gate, progress_handlers=diary.handlers)
+    task.resume()
+    assert gate.reached.wait(PATIENCE)
+    for _ in range(2):
+        task.cancel()
+    assert task.state is MLTaskState.CANCELLING
+    gate.go.set()
+    assert task.wait(PATIENCE)
+
+    assert task.state is MLTaskState.CANCELLED
+    assert diary.contexts == []
+    assert len(diary.completed) == 1
+
+
+def test_cancelling_the_finished_changes_nothing(base, batch):
+    """Completed stays completed, in the completion handler and afterwards."""
+    diary = Diary({"completion": lambda context: context.task.cancel()})
+    task = run(base, batch, diary)
+    task.cancel()
+
+    assert task.state is MLTaskState.COMPLETED
+    assert task.model is not None
+
+
+@pytest.mark.parametrize("error", [ValueError("oops"), SystemExit(3), KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize("moment", [1, 2, 5])
+def test_an_exception_in_a_handler_fails_the_task_only(base, batch, error, moment):
+    """Whatever a handler raises becomes the task's error with its cause; completion is called once."""
+
+    def fail(context):
+        raise error
+
+    diary = Diary({moment: fail})
+    task = run(base, batch, diary)
+
+    assert task.state is MLTaskState.FAILED
+    assert isinstance(task.error, MLModelError)
+    assert task.error.code is MLModelErrorCode.UPDATE
+    assert task.error.__cause__ is error
+    assert type(error).__name__ in str(task.error)
+    assert len(diary.contexts) == moment
+    assert [state for _, state in diary.completed] == [MLTaskState.FAILED]
+    assert diary.changes[-1][1] == "failed"
+
+
+def test_an_error_of_the_disk_is_the_cause(base, batch, tmp_path):
+    """What saving in a handler raises is kept as it was."""
+
+    def fail(context):
+        raise DiskFullError("no room")
+
+    assert isinstance(run(base, batch, Diary({5: fail})).error.__cause__, DiskFullError)
+
+
+@pytest.mark.parametrize("ending", ["completed", "cancelled", "failed"])
+def test_an_exception_in_the_completion_handler_fails_the_task(base, batch, ending):
+    """It is not called again; an earlier error stays the first."""
+
+    def act(context):
+        if ending == "failed":
+            raise ValueError("first")
+        if ending == "cancelled":
+            context.task.cancel()
+
+    def fail(context):
+        raise KeyError("last")
+
+    diary = Diary({2: act, "completion": fail})
+    task = run(base, batch, diary)
+
+    assert task.state is MLTaskState.FAILED
+    assert task.model is None
+    assert len(diary.completed) == 1
+    assert type(task.error.__cause__) is (ValueError if ending == "failed" else KeyError)
+    assert "last" in "".join([str(task.error), *getattr(task.error, "__notes__", [])])
+
+
+@pytest.mark.parametrize("state", ["running", "suspended", "completed"])
+def test_an_exception_in_the_listener_fails_the_task(base, batch, state):
+    """Completion is still called once; the listener hears nothing more."""
+
+    def fail(change):
+        raise ValueError(state)
+
+    diary = Diary({state: fail})
+    task = run(base, batch, diary)
+
+    assert task.state is MLTaskState.FAILED
+    assert isinstance(task.error.__cause__, ValueError)
+    assert diary.changes[-1][1] == state
+    assert len(diary.completed) == (0 if state == "completed" else 1)
+
+
+class Broken(MatrixBatchProvider):
+    """A batch whose store fails after the first look."""
+
+    def arrays(self, indices):
+        if not isinstance(indices, list):
+            raise OSError("the card was pulled out")
+        return super().arrays(indices)
+
+
+def test_a_batch_that_fails_fails_the_task(base, clouds):
+    """The original error is the cause."""
+    task = run(base, Broken(*clouds(10)), Diary())
+
+    assert task.state is MLTaskState.FAILED
+    assert isinstance(task.error.__cause__, OSError)
+    assert "pulled out" in str(task.error)
+
+
+def test_a_bad_sample_fails_the_task_with_its_index(base, clouds):
+    """Its own error, not wrapped; a first bad sample is refused before there is a task."""
+    X, labels = clouds(10)
+    X[7, 0] = np.nan
+    task = run(base, MatrixBatchProvider(X, labels), Diary())
+
+    assert "sample 7" in str(task.error)
+    assert task.error.code is MLModelErrorCode.UPDATE
+    with pytest.raises(MLModelError, match="sample 0"):
+        MLUpdateTask(base, MatrixBatchProvider(X[7:], labels[7:]))
+
+
+class HeadThatBreaks(LDAHead):
+    """A guest's head with a defect."""
+
+    name = "breaks"
+
+    def train(self, data, parameters):
+        yield from ()
+        raise ZeroDivisionError("in a guest's head")
+
+
+def test_a_head_that_breaks_fails_the_task(batch):
+    """Foreign code never takes the process down."""
+    task = run(MLModel.factory(HeadThatBreaks, 12), batch, Diary())
+
+    assert isinstance(task.error.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_a_half_trained_model_is_not_handed_over(base, batch, clouds, tmp_path, how):
+    """After a failure or a cancel, completion gets the model of the beginning, which cannot be written."""
+
+    def act(context):
+        if how == "failed":
+            raise ValueError
+        context.task.cancel()
+
+    diary = Diary({5: act})
+    run(base, batch, diary)
+    model = diary.completed[0][0].model
+
+    assert model.classes == ()
+    assert model.predict_proba(clouds(2)[0]).shape == (2, 0)
+    with pytest.raises(MLModelError):
+        model.write(to=tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda base, batch, path: MLUpdateTask(path / "nothing", batch), MLModelErrorCode.IO),
+        (lambda base, batch, path: MLUpdateTask(base, MLArrayBatchProvider([])), MLModelErrorCode.UPDATE),
+        (
+            lambda base, batch, path: MLUpdateTask(base, MatrixBatchProvider(np.ones((1, 3)), ["a"])),
+            MLModelErrorCode.UPDATE,
+        ),
+        (
+            lambda base, batch, path: MLUpdateTask(
+                base, batch, MLModelConfiguration(parameters={Key.EPOCHS: 0})
+            ),
+            MLModelErrorCode.PARAMETERS,
+        ),
+        (
+            lambda base, batch, path: MLUpdateTask(
+                base, batch, MLModelConfiguration(parameters={Key.NUMBER_OF_NEIGHBORS: 1})
+            ),
+            MLModelErrorCode.PARAMETERS,
+        ),
+    ],
+    ids=["no model", "empty batch", "other features", "bad value", "unknown key"],
+)
+def test_what_cannot_work_is_refused_at_construction(base, batch, tmp_path, make, code):
+    """Before any thread is started."""
+    with pytest.raises(MLModelError) as caught:
+        make(base, batch, tmp_path)
+    assert caught.value.code is code
+
+
+def test_the_ways_to_be_told(base, batch):
+    """A completion handler alone, progress handlers without progress, or nobody at all; not two of them."""
+    told = []
+    for given in (
+        {"completion_handler": told.append},
+        {"progress_handlers": MLUpdateProgressHandlers(EVERY, None, told.append)},
+        {},
+    ):
+        task = MLUpdateTask(for_model_at=base, training_data=batch, **given)
+        task.resume()
+        assert task.wait(PATIENCE)
+        assert task.state is MLTaskState.COMPLETED
+
+    assert len(told) == 2
+    with pytest.raises(TypeError):
+        MLUpdateTask(
+            base,
+            batch,
+            completion_handler=told.append,
+            progress_handlers=MLUpdateProgressHandlers(BEGIN, None, print),
+        )
+
+
+def test_a_handler_cannot_wait_for_its_own_task(base, batch):
+    """It would wait for ever, so it is told."""
+    task = run(base, batch, Diary({1: lambda context: context.task.wait()}))
+
+    assert "wait" in str(task.error)
+
+
+def test_a_task_of_no_kind_cannot_be_made():
+    """The base class is abstract."""
+    with pytest.raises(TypeError, match="MLUpdateTask"):
+        MLTask()
+
+
+def test_mini_batches_nobody_asked_for_cost_no_copy(base, batch):
+    """Without a subscription no model is copied for a mini-batch."""
+
+    class Counting(type(base.head)):
+        copies = 0
+
+        def copy(self):
+            type(self).copies += 1
+            return super().copy()
+
+    model = MLModel.factory(Counting, 12, parameters={Key.EPOCHS: 3, Key.MINI_BATCH_SIZE: 2})
+    run(model, batch, Diary(events=EPOCH))
+
+    assert Counting.copies == 1 + 3 + 1
