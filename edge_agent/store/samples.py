@@ -158,8 +158,8 @@ class SampleStore:
         """
         prefix = digest_prefix.lower()
         samples: _Samples = []
-        if prefix and set(prefix) <= set("0123456789abcdef"):
-            bounds = [bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f"] if len(prefix) <= 64 else []
+        if 0 < len(prefix) <= 64 and set(prefix) <= set("0123456789abcdef"):
+            bounds = [bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f"]
             with self._database.reading() as connection:
                 found = connection.execute(rows.SELECT + "WHERE digest BETWEEN ? AND ? LIMIT 2", bounds)
                 samples = [rows.read_sample(row) for row in found]
