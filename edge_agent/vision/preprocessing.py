@@ -146,7 +146,8 @@ def _quantised(
     if dtype.kind == "f":
         return values.astype(dtype)
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+    steps: npt.NDArray[np.float64] = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max)
+    return steps.astype(dtype)
 
 
 def dequantised(values: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.float32]:

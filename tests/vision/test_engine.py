@@ -196,13 +196,15 @@ def test_two_generators_may_take_turns(make_engine: MakeEngine, drop: Drop, phot
 
 
 def test_the_file_position_does_not_matter(make_engine: MakeEngine, drop: Drop, photo: bytes) -> None:
-    """A descriptor that was read to its end already is read from the start."""
-    key, fd = drop(photo, "read before")
-    os.lseek(fd, 0, os.SEEK_END)
+    """A descriptor that was read to its middle or its end already is read from the start."""
+    jobs = [drop(photo), drop(photo)]
+    os.lseek(jobs[0][1], 0, os.SEEK_END)
+    os.lseek(jobs[1][1], 100, os.SEEK_SET)
 
-    (extraction,) = make_engine().extract([(key, fd)])
+    extractions = list(make_engine().extract(jobs))
 
-    assert extraction.error is None
+    assert [extraction.error for extraction in extractions] == [None, None]
+    assert {extraction.digest for extraction in extractions} == {hashlib.sha256(photo).hexdigest()}
 
 
 def test_a_long_file_is_refused_unread(make_engine: MakeEngine, tmp_path: Path) -> None:

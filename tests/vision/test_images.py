@@ -120,6 +120,17 @@ def test_sixteen_bits_are_scaled_not_cut(encode: Encode) -> None:
     np.testing.assert_allclose(decoded.pixels[0, :, 1], ramp / 257.0, atol=1)
 
 
+def test_a_transparent_grey_of_sixteen_bits_is_white(encode: Encode) -> None:
+    """The value that a 16-bit file calls transparent is laid on white, its neighbours are not."""
+    values = np.full((64, 64), 1000, dtype=np.uint16)
+    values[:, 32:] = 1001
+
+    pixels = look(encode(Image.fromarray(values), "PNG", transparency=1000)).pixels
+
+    assert pixels[:, :30].min() == 255
+    assert pixels[:, 34:].max() == 4
+
+
 def test_floats_are_scaled_not_cut(encode: Encode) -> None:
     """A float picture from 0 to 1, 0 to 255 or beyond is never black or white all over."""
     ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,13 @@ from edge_agent.vision import images, worker
 from edge_agent.vision.images import DecodedImage
 
 
+def shout(words: bytes) -> None:
+    """Insist on being heard: a full pipe takes no more until the agent listens."""
+    while words:
+        with contextlib.suppress(BlockingIOError):
+            words = words[os.write(2, words) :]
+
+
 def decode(data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> DecodedImage:
     """Do what the first word of the file says, then decode what follows it."""
     word, _, rest = data.partition(b"\n")
@@ -18,7 +26,7 @@ def decode(data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> D
         case [b"ABORT"]:
             os.abort()
         case [b"EXIT"]:
-            os.write(2, b"the accelerator is on fire\n")
+            shout(b"the accelerator is on fire\n")
             os._exit(7)
         case [b"HANG"]:
             while True:
@@ -30,10 +38,7 @@ def decode(data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> D
                 os.abort()
         case [b"SHOUT"]:
             for _ in range(160):
-                try:
-                    os.write(2, b"x" * 65535 + b"\n")
-                except BlockingIOError:
-                    os.write(1, b"")
+                shout(b"x" * 65535 + b"\n")
         case _:
             rest = data
     return images.decode(rest, limits=limits, target=target)
