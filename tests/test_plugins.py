@@ -11,6 +11,7 @@ import pytest
 from edge_agent.config import PluginsConfig
 from edge_agent.errors import ConfigError, PluginError
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, QUESTIONS, Hooks, hookimpl
+from edge_agent.ml.update import TrainingEvent
 from edge_agent.plugins import PluginReport, load_plugins
 
 PATIENCE = 10.0
@@ -483,6 +484,23 @@ def test_slow_observer_loses_events_and_holds_up_nobody(guests, caplog):
     assert [(report.dropped, report.errors) for report in host.reports()] == [(3, 0), (0, 0)]
     said = [record.getMessage() for record in caplog.records]
     assert said == ["plugin 'a_slow' is too slow; events are dropped and counted"]
+
+
+def test_mini_batches_do_not_crowd_out_the_rest(guests):
+    """A slow observer of a long training still hears that the agent stops."""
+    guests.add("slow", SLOW + "\n@hookimpl\ndef mini_batch_end(event):\n    seen.append(event.event)\n")
+    host = guests.load(queue_size=4)
+    host.agent_stopping("0")
+    assert guests.module("slow").inside.wait(PATIENCE)
+
+    for _ in range(100):
+        host.training(TrainingEvent("t", "mini_batch_end", "running", {}, {}))
+    host.agent_stopping("1")
+
+    guests.module("slow").gate.set()
+    assert host.flush(PATIENCE)
+    assert guests.module("slow").seen == ["0", "mini_batch_end", "mini_batch_end", "1"]
+    assert host.reports()[0].dropped == 98
 
 
 def test_hanging_observer_does_not_hold_up_the_end(guests):

@@ -65,7 +65,7 @@ class Program:
         """
         if self._closed:
             return
-        if self._process is not None and self._process.poll() is None and self._hand_over(line):
+        if self._process is not None and self._hand_over(line):
             return
         self._start()
         if not self._hand_over(line):
