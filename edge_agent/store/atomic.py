@@ -99,6 +99,22 @@ def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
     write_file(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), mode)
 
 
+def overwrite_file(path: Path, data: bytes) -> None:
+    """Write `data` over a file of the same length, in its place: what can be done without any room.
+
+    Only for a few bytes, which reach the disk in one piece; a reader must recognise half of them still.
+    """
+    with translated(path, "overwrite the file"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            if os.fstat(descriptor).st_size != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.pwrite(descriptor, data, 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def copy_file(source: BinaryIO, target: Path, mode: int = 0o600) -> Path:
     """Copy the rest of `source` to `target` in one step and return the path it got.
 
@@ -200,6 +216,28 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class Reserve:
+    """Room that is kept on the disk for the day when it is full: giving it up lets a little be written."""
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+
+    def hold(self) -> None:
+        """Take the room, if there is any; a full disk is no reason to stop here."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, self._size_bytes)
+            finally:
+                os.close(descriptor)
+
+    def release(self) -> None:
+        """Give the room back to the file system."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
 
 
 class ProcessLock:

@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.errors import DamagedError, NotFoundError, StoreError
+from edge_agent.errors import DamagedError, DiskFullError, NotFoundError, StoreError
 from edge_agent.store.atomic import (
     TEMPORARY_PREFIX,
     make_folder,
     move_directory,
+    overwrite_file,
     publish_directory,
     remove_file,
     remove_tree,
@@ -87,7 +88,8 @@ class VersionRegistry:
         final = self._path(number)
         try:
             make_folder(staging)
-            write(staging)
+            with translated(staging, "write the version"):
+                write(staging)
             write_manifest(staging, number, facts, self._clock())
             write_file(pending, b"")
             publish_directory(staging, final)
@@ -293,7 +295,11 @@ class VersionRegistry:
         return int(text) if _NUMBER.fullmatch(text) else None
 
     def _point_to(self, number: int) -> None:
-        write_file(self._pointer, f"{_name(number)}\n".encode())
+        line = f"{_name(number)}\n".encode()
+        try:
+            write_file(self._pointer, line)
+        except DiskFullError:  # going back must be possible on a full disk, too
+            overwrite_file(self._pointer, line)
 
     def _next_number(self) -> int:
         """One more than any number ever given: of versions present, and of the highest one ever removed."""

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import NotFoundError
+from edge_agent.errors import DiskFullError, NotFoundError
 from edge_agent.store import rows
+from edge_agent.store.atomic import Reserve
 from edge_agent.store.database import Database
 from edge_agent.store.digests import DigestIndex
 from edge_agent.store.quantised import decode_features, encode_features
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 _KEPT_UPDATES = 1000
+_RESERVE_BYTES = 256 << 10  # forgetting a sample writes some thirty pages
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ class SampleStore:
         self._clock = clock
         self._database = Database(path, (rows.FORMAT_1,), read_only=read_only, check=check)
         self._index = DigestIndex()
+        self._reserve = Reserve(path.with_name(path.name + "-reserve"), _RESERVE_BYTES)
         if not read_only:
+            self._reserve.hold()
             with self._database.reading() as connection:
                 self._index = DigestIndex(connection.execute("SELECT digest, sequence FROM samples"))
 
@@ -132,10 +137,18 @@ class SampleStore:
             edit.set_stored_path(edit.require(digest), path)
 
     def remove(self, digest: str) -> Sample:
-        """Forget one sample: its row and its features are gone from the file when this returns."""
-        with self._editing() as edit:
-            sample = edit.require(digest)
-            edit.remove(sample)
+        """Forget one sample: its row and its features are gone from the file when this returns.
+
+        Works on a full disk, too.
+        """
+
+        def change() -> Sample:
+            with self._editing() as edit:
+                sample = edit.require(digest)
+                edit.remove(sample)
+            return sample
+
+        sample = self._also_when_full(change)
         self._database.erase_traces()
         return sample
 
@@ -268,9 +281,24 @@ class SampleStore:
         return None if row is None else str(row[0])
 
     def set_meta(self, key: str, value: str) -> None:
-        """Keep a note under `key`."""
-        with self._database.writing() as connection:
-            connection.execute("REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+        """Keep a note under `key`; works on a full disk, too."""
+
+        def change() -> None:
+            with self._database.writing() as connection:
+                connection.execute("REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+        self._also_when_full(change)
+
+    def _also_when_full(self, change: Callable[[], T]) -> T:
+        try:
+            return change()
+        except DiskFullError:
+            self._reserve.release()
+            try:
+                return change()
+            finally:
+                self._database.erase_traces()
+                self._reserve.hold()
 
     @contextlib.contextmanager
     def _editing(self) -> Iterator[rows.Edit]:

@@ -214,6 +214,20 @@ class TestInTheWay:
         with SampleStore(small_disk / "agent.db") as store:
             assert store.count() == kept + 1
 
+    def test_forgetting_on_a_full_disk(self, small_disk, fill_disk, new_sample):
+        """Samples can be forgotten and notes kept one after the other while there is no room at all."""
+        with SampleStore(small_disk / "agent.db") as store:
+            store.add([new_sample(i, n_features=1280) for i in range(100)], "fp")
+            store.set_meta("doing", "nothing")
+        with SampleStore(small_disk / "agent.db") as store:
+            fill_disk(small_disk)
+            store.set_meta("doing", "forget")
+            for i in range(20):
+                store.remove(new_sample(i).digest)
+
+            assert store.count() == 80
+            assert store.meta("doing") == "forget"
+
     def test_opening_on_a_full_disk(self, small_disk, fill_disk):
         """A store cannot be made where there is no room; that is a `DiskFullError` too."""
         fill_disk(small_disk)
@@ -316,7 +330,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self):
-        """Store and model hold the same samples, in the same number of changes, each with its own features."""
+        """Store and model hold the same samples after as many changes, each with its own features."""
         training_set = self.store.snapshot("fp")
         assert list(training_set) == sorted(self.model.items())
         assert self.store.revision == self.changes
