@@ -253,7 +253,6 @@ class MLUpdateTask(MLTask):
         self._tell(MLUpdateProgressEvent.TRAINING_BEGIN, None)
         if self._cancelling:
             return
-        self._sent.clear()
         training = self._head.train(self._rows, dict(self._parameters))
         try:
             progress = next(training, None)

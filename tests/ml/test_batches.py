@@ -173,17 +173,22 @@ def test_a_bad_number_in_a_matrix_is_named():
 
 
 class ShortArrays(MatrixBatchProvider):
-    """Answers with fewer samples than it was asked for."""
+    """Answers with fewer rows or labels than it was asked for."""
+
+    rows, names = 1, 1
 
     def arrays(self, indices):
         X, labels = super().arrays(indices)
-        return X[:1], labels[:1]
+        return X[: self.rows], labels[: self.names]
 
 
-def test_a_provider_that_gives_too_little_is_refused():
-    """Lost samples are never overlooked."""
+@pytest.mark.parametrize(("rows", "names"), [(1, 1), (2, 3), (3, 2)])
+def test_a_provider_that_gives_too_little_is_refused(rows, names):
+    """Lost samples are never overlooked, be it their features or their labels."""
+    batch = ShortArrays(np.zeros((3, 2)), ["a", "b", "c"])
+    batch.rows, batch.names = rows, names
     with pytest.raises(MLModelError, match="3 samples asked for"):
-        list(feature_blocks(ShortArrays(np.zeros((3, 2)), ["a", "b", "c"])))
+        list(feature_blocks(batch))
 
 
 @pytest.mark.parametrize("batch", [MLArrayBatchProvider([]), MatrixBatchProvider(np.zeros((0, 2)), [])])

@@ -212,6 +212,15 @@ def test_a_damaged_model_is_refused_with_its_path(saved, harm):
     assert str(saved) in str(caught.value)
 
 
+def test_arrays_are_read_from_the_models_own_folder(saved):
+    """A description that points elsewhere is not followed, though the file there is sound."""
+    (saved.parent / "other.npz").write_bytes((saved / "head.npz").read_bytes())
+    edit(saved, arrays_file="../other.npz")
+
+    with pytest.raises(MLModelError, match="cannot be read"):
+        MLModel.load(saved)
+
+
 def test_arrays_that_need_unpickling_are_refused(saved):
     """An array of objects is never loaded, though its sum is right."""
     np.savez(saved / "head.npz", coef=np.array([object()]))

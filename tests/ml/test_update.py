@@ -539,6 +539,34 @@ def test_a_head_that_breaks_fails_the_task(batch):
     assert isinstance(task.error.__cause__, ZeroDivisionError)
 
 
+class HeadWithHands(LDAHead):
+    """A guest's head that holds something while it trains."""
+
+    name = "hands"
+    held = False
+
+    def train(self, data, parameters):
+        type(self).held = True
+        try:
+            yield from super().train(data, parameters)
+        finally:
+            type(self).held = False
+
+
+def test_a_head_lets_go_before_completion(batch):
+    """The training is closed when a handler fails, not when somebody collects the garbage."""
+
+    def fail(context):
+        assert HeadWithHands.held
+        raise ValueError
+
+    held = []
+    diary = Diary({2: fail, "completion": lambda context: held.append(HeadWithHands.held)})
+    run(MLModel.factory(HeadWithHands, 12), batch, diary)
+
+    assert held == [False]
+
+
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
 def test_a_half_trained_model_is_not_handed_over(base, batch, clouds, tmp_path, how):
     """After a failure or a cancel, completion gets the model of the beginning, which cannot be written."""

@@ -10,6 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from edge_agent.errors import MLModelError
 from edge_agent.ml.batches import MatrixBatchProvider
+from edge_agent.ml.discriminant import Estimates
 from edge_agent.ml.estimates import TEMPERATURES, log_loss, softmax
 from edge_agent.ml.features import MLDictionaryFeatureProvider
 from edge_agent.ml.heads import lda
@@ -66,6 +67,7 @@ def by_definition(X, labels, shrinkage=0.3):
 def test_scores_tau_temperature_and_threshold_follow_their_formulas(clouds, form, n, D):
     """Probabilities on new samples, tau, T and the unknown threshold, against brute force."""
     X, labels = clouds(n, D=D, noise=1.5)
+    labels[0] = "class 1"  # classes of unequal size
     new, _ = clouds(20, D=D, noise=1.5, seed=5)
     truth = by_definition(X, labels)
     head, metrics = trained(X, labels)
@@ -238,6 +240,15 @@ def test_updates_add_up(clouds, form, cuts):
     assert parts.learned.ridge == pytest.approx(whole.learned.ridge, rel=1e-5)
     assert parts.learned.coef == pytest.approx(whole.learned.coef, rel=1e-3, abs=1e-3)
     assert parts.distances(new) == pytest.approx(whole.distances(new), rel=1e-4)
+
+
+def test_what_leave_one_out_said_is_averaged_by_its_samples():
+    """tau by the mean, temperature and threshold by the geometric mean; who has no samples says nothing."""
+    one, other = Estimates(1.0, 2.0, 16.0, 30), Estimates(16.0, 4.0, 1.0, 10)
+    joined = one.joined(other)
+
+    assert joined == Estimates(pytest.approx(2.0), pytest.approx(2.5), pytest.approx(8.0), 40)
+    assert one.joined(Estimates()) == Estimates().joined(one) == one
 
 
 def test_a_new_class_joins_the_old_ones(clouds, form):

@@ -182,6 +182,19 @@ def test_a_copy_goes_its_own_way(clouds):
     assert not np.array_equal(head.predict_proba(X), before)
 
 
+def test_a_copy_made_while_training_stays_as_it_was(clouds):
+    """The steps that follow do not reach it."""
+    X, labels = clouds(20)
+    head = SoftmaxHead(X.shape[1])
+    steps = training(head, X, labels, mini_batch_size=5)
+    next(steps)
+    other = head.copy()
+    before = other.predict_proba(X)
+    next(steps)
+
+    assert np.array_equal(other.predict_proba(X), before)
+
+
 def test_features_of_another_length_are_refused(clouds):
     """The head does not learn what it could not predict from."""
     X, labels = clouds(10)
