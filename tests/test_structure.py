@@ -48,7 +48,7 @@ STOREYS = """
     ml.heads.lda | ml.heads.softmax | vision.runtime | vision.preprocessing | vision.images
     ml.discriminant
     ml.heads.protocol | ml.estimates | store.training_set
-    ml.batches | ml.description | ml.package | store.rows | store.database | store.manifest
+    ml.batches | ml.description | ml.package | ml.progress | store.rows | store.database | store.manifest
     agent.settling
     agent.status | agent.listing
     ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised

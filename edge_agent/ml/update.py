@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import IntFlag
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MLBatchProvider, TrainingRows
 from edge_agent.ml.heads.protocol import Head, Parameters, TrainingProgress
 from edge_agent.ml.model import MLModel, MLModelConfiguration
-from edge_agent.ml.parameters import MLKey, MLParameterKey, ParameterValue, resolve
+from edge_agent.ml.parameters import MLParameterKey, ParameterValue, resolve
+from edge_agent.ml.progress import (
+    TRAINING_OVER,
+    Handler,
+    MLMetricKey,
+    MLUpdateContext,
+    MLUpdateProgressEvent,
+    MLUpdateProgressHandlers,
+    TrainingEvent,
+)
 from edge_agent.ml.task import MLTask, MLTaskState, TaskStateChange
 
 __all__ = [
@@ -30,89 +36,6 @@ __all__ = [
     "TaskStateChange",
     "TrainingEvent",
 ]
-
-
-class MLUpdateProgressEvent(IntFlag):
-    """What a progress handler can be told. `MINI_BATCH_END` slows training by what its handler does."""
-
-    TRAINING_BEGIN = 1
-    EPOCH_END = 2
-    MINI_BATCH_END = 4
-
-
-TRAINING_OVER = MLUpdateProgressEvent(0)
-"""The event of a completion handler's context: none of the three."""
-
-_EVENT_NAMES = {
-    MLUpdateProgressEvent.TRAINING_BEGIN: "training_begin",
-    MLUpdateProgressEvent.EPOCH_END: "epoch_end",
-    MLUpdateProgressEvent.MINI_BATCH_END: "mini_batch_end",
-    TRAINING_OVER: "training_end",
-}
-
-
-@dataclass(frozen=True)
-class MLMetricKey(MLKey):
-    """The name of a metric in a context."""
-
-    LOSS_VALUE: ClassVar[MLMetricKey]
-    EPOCH_INDEX: ClassVar[MLMetricKey]
-    MINI_BATCH_INDEX: ClassVar[MLMetricKey]
-    # Beyond Apple's:
-    ACCURACY: ClassVar[MLMetricKey]
-    ELAPSED_SECONDS: ClassVar[MLMetricKey]
-
-
-for _name in list(MLMetricKey.__annotations__):
-    setattr(MLMetricKey, _name, MLMetricKey(_name.lower()))
-
-
-@dataclass(frozen=True)
-class TrainingEvent:
-    """What happened in a task, as plain values. `event` is `training_begin`, `mini_batch_end`, `epoch_end`
-    or `training_end`."""
-
-    task_identifier: str
-    event: str
-    state: str
-    metrics: dict[str, float]
-    parameters: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class MLUpdateContext:
-    """What a handler is given: read-only, and still true after the handler returned."""
-
-    task: MLUpdateTask
-    model: MLModel
-    """The model as trained so far, to predict with and to write. After a failure or `cancel()` the model it
-    began with, which cannot be written."""
-    event: MLUpdateProgressEvent
-    metrics: Mapping[MLMetricKey, float]
-    parameters: Mapping[MLParameterKey, ParameterValue]
-    """The values in force."""
-
-    def as_event(self) -> TrainingEvent:
-        """The same as plain values, for those who must not hold on to task or model."""
-        return TrainingEvent(
-            task_identifier=self.task.task_identifier,
-            event=_EVENT_NAMES[self.event],
-            state=self.task.state.name.lower(),
-            metrics={str(key): value for key, value in self.metrics.items()},
-            parameters={str(key): value for key, value in self.parameters.items()},
-        )
-
-
-Handler = Callable[[MLUpdateContext], None]
-
-
-@dataclass(frozen=True)
-class MLUpdateProgressHandlers:
-    """Whom to tell what. The completion handler is called once, however the task ends."""
-
-    for_events: MLUpdateProgressEvent
-    progress_handler: Handler | None
-    completion_handler: Handler
 
 
 class MLUpdateTask(MLTask):
