@@ -72,7 +72,7 @@ class DropFolder:
         self._listed_at = -math.inf
         self._gap = 0.0
         self._next_listing = -math.inf
-        self._next_check = -math.inf
+        self._next_check = math.inf
         self._retry_at = math.inf
         self._odd: dict[Path, str] = {}
         self._new_oddities: list[Oddity] = []
