@@ -50,7 +50,12 @@ class FakeEngine(Engine):
     ) -> None:
         super().__init__(card, pictures, extractor, monotonic=monotonic)
         self.facts = self._fake_facts = EngineFacts(
-            name="fake", fingerprint=fingerprint, n_features=FAKE_FEATURES, runtime="none", delegate="cpu", pid=0
+            name="fake",
+            fingerprint=fingerprint,
+            n_features=FAKE_FEATURES,
+            runtime="none",
+            delegate="cpu",
+            pid=0,
         )
         self._seen: set[str] = set()
         self.extracted = 0

@@ -30,9 +30,9 @@ def test_the_two_commands_and_the_linters_are_what_ci_runs() -> None:
     marks = {mark: commands for mark, commands in blocks() if mark.startswith("name=")}
     ci = (PROJECT / ".ci" / "run").read_text()
 
-    assert "scripts/demo" == blocks()[0][1]
-    assert "scripts/test" == blocks()[1][1]
-    assert {"name=test": "scripts/test", "name=lint": "scripts/lint"} == marks
+    assert blocks()[0][1] == "scripts/demo"
+    assert blocks()[1][1] == "scripts/test"
+    assert marks == {"name=test": "scripts/test", "name=lint": "scripts/lint"}
     for script in (*marks.values(), "scripts/demo"):
         assert os.access(PROJECT / script, os.X_OK)
     assert all(script in ci for script in marks.values())
@@ -42,7 +42,7 @@ def test_the_readme_follows_its_order() -> None:
     """The sections come in the order a newcomer needs them."""
     titles = re.findall(r"^## (.+)$", README, re.MULTILINE)
 
-    assert [
+    assert titles == [
         "Two commands",
         "Sixty seconds to your own first version",
         "What happens when things go wrong",
@@ -50,12 +50,16 @@ def test_the_readme_follows_its_order() -> None:
         "Deploy",
         "Figures",
         "Development",
-    ] == titles
+    ]
 
 
 def test_every_local_link_leads_somewhere() -> None:
     """No link of the README or of the documents points to a file that is not there."""
-    for document in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")), PROJECT / "deploy" / "README.md"):
+    for document in (
+        PROJECT / "README.md",
+        *sorted((PROJECT / "docs").glob("*.md")),
+        PROJECT / "deploy" / "README.md",
+    ):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
@@ -67,25 +71,34 @@ def test_sixty_seconds_to_a_first_version(tmp_path: Path) -> None:
     if importlib.util.find_spec("ai_edge_litert") is None:
         pytest.skip("run once, in the environment with LiteRT: it makes an environment of its own")
     project = tmp_path / "edge_agent"
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "*.egg-info", ".*_cache"))
+    shutil.copytree(
+        PROJECT, project, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "*.egg-info", ".*_cache")
+    )
     write_pictures(project / "pictures", per_label=6, seed=3, labels=["mug", "key", "umbrella"])
     write_pictures(project / "pictures" / "test", per_label=2, seed=4, labels=["mug", "key"])
     (project / "pictures" / "unseen").mkdir()
-    for label, paths in write_pictures(tmp_path / "drawn", per_label=2, seed=5, labels=["mug", "key", "umbrella"]).items():
+    for label, paths in write_pictures(
+        tmp_path / "drawn", per_label=2, seed=5, labels=["mug", "key", "umbrella"]
+    ).items():
         for i, path in enumerate(paths):
             path.rename(project / "pictures" / "unseen" / f"{label}-{i}.jpg")
     script = ["set -e"]
     for mark, commands in blocks():
         if mark == "background":
             script.append(f"{commands} 2>daemon.log & echo $! >daemon.pid")
-            script.append("until edge-agent status --json | grep -q '\"state\": \"ok\"'; do :; done")
+            script.append('until edge-agent status --json | grep -q \'"state": "ok"\'; do :; done')
         elif not mark and commands != "scripts/demo":
             script.append(commands)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("EDGE_AGENT_HOME", None)
     try:
         done = subprocess.run(
-            ["bash", "-c", "\n".join(script)], cwd=project, env=environment, capture_output=True, text=True, check=False
+            ["bash", "-c", "\n".join(script)],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     finally:
         pid = project / "daemon.pid"
@@ -94,5 +107,5 @@ def test_sixty_seconds_to_a_first_version(tmp_path: Path) -> None:
     if "No matching distribution" in done.stderr or "Could not find a version" in done.stderr:
         pytest.skip("the package registry is not reachable, so nothing can be installed")
 
-    assert 0 == done.returncode, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "version 1: 2 labels, 12 samples" in done.stdout

@@ -32,9 +32,10 @@ STOREYS = """
     agent.control | agent.asking
     agent.sockets
     agent.agent
-    agent.summary
+    agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.refresh
+    agent.publishing
     default_plugins
     default_plugins.*
     plugins
@@ -52,7 +53,7 @@ STOREYS = """
     agent.settling
     agent.status | agent.listing
     ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
-    agent.home | agent.labels | agent.split | ml.transforms | store.atomic | store.digests | vision.wire
+    agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic | store.digests | vision.wire
     config | hookspecs
     errors
 """

@@ -31,7 +31,7 @@ def run(*arguments: object, check: bool = True, **more: Any) -> subprocess.Compl
         [*EDGE_AGENT, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False, **more
     )
     if check:
-        assert 0 == done.returncode, done.stderr
+        assert done.returncode == 0, done.stderr
     return done
 
 
@@ -132,7 +132,7 @@ class TestGroceries:
 
         keys = {"path", "label", "probability", "probabilities", "unknown", "version", "error"}
         assert keys <= set(answers[0])
-        assert [] == [path for path in (tmp_path / "drop").rglob("*") if path.is_file()]
+        assert [path for path in (tmp_path / "drop").rglob("*") if path.is_file()] == []
 
 
 class TestDaemon:
@@ -169,11 +169,13 @@ class TestDaemon:
         run("--home", daemon.home, "add", "banana", outside / "6.jpg")
 
         wait_until(lambda: daemon.samples() == 7, "seven samples")
-        wait_until(lambda: daemon.status()["version"] is not None and not daemon.status()["pending"], "a version")
+        wait_until(
+            lambda: daemon.status()["version"] is not None and not daemon.status()["pending"], "a version"
+        )
 
-        assert {"banana": 5, "lemon": 2} == daemon.ask("status")["labels"]
-        assert [] == [path for path in daemon.drop.rglob("*") if path.is_file()]
-        assert 7 == daemon.samples()
+        assert daemon.ask("status")["labels"] == {"banana": 5, "lemon": 2}
+        assert [path for path in daemon.drop.rglob("*") if path.is_file()] == []
+        assert daemon.samples() == 7
 
     def test_the_command_line_gives_the_same_answers_with_and_without_a_daemon(
         self, grocery: Path, daemon: Daemon
@@ -182,7 +184,12 @@ class TestDaemon:
         copy_training(grocery, daemon.drop, per_label=3)
         run("--home", daemon.home, "run", "--once")
         picture = sorted(grocery.glob("kiwi/test_*"))[0]
-        questions = (("predict", picture, "--top", 2), ("versions",), ("samples", "list"), ("evaluate", grocery.parent / "trees2_tiny"))
+        questions = (
+            ("predict", picture, "--top", 2),
+            ("versions",),
+            ("samples", "list"),
+            ("evaluate", grocery.parent / "trees2_tiny"),
+        )
         without = [daemon.ask(*question) for question in questions]
         daemon.start()
 
@@ -195,8 +202,8 @@ class TestDaemon:
         wait_until(lambda: daemon.status()["version"] is not None, "a version")
         engine = daemon.status()["engine"]["pid"]
 
-        assert 0 == daemon.kill(signal.SIGTERM)
-        assert "stopped" == daemon.status()["state"]
+        assert daemon.kill(signal.SIGTERM) == 0
+        assert daemon.status()["state"] == "stopped"
         assert not (daemon.home / "agent.sock").exists()
         wait_until(lambda: not Path(f"/proc/{engine}").exists(), "the engine to end", 10)
 
@@ -206,9 +213,9 @@ class TestDaemon:
         assert daemon.process is not None
         done = run("--home", daemon.home, "run", check=False)
 
-        assert 2 == done.returncode
+        assert done.returncode == 2
         assert str(daemon.process.pid) in done.stderr
-        assert 1 == len(done.stderr.splitlines())
+        assert len(done.stderr.splitlines()) == 1
 
 
 class TestKills:
@@ -225,7 +232,7 @@ class TestKills:
         wait_until(lambda: daemon.samples() == count, "all samples", 120)
         wait_until(lambda: daemon.status()["version"] is not None, "a version")
 
-        assert [] == [path for path in daemon.drop.rglob("*") if path.is_file()]
+        assert [path for path in daemon.drop.rglob("*") if path.is_file()] == []
         assert count == len([path for path in (daemon.home / "archive").rglob("*") if path.is_file()])
         assert count == len({row["digest"] for row in daemon.ask("samples", "list")})
 
@@ -237,11 +244,15 @@ class TestKills:
         killed: set[int] = set()
 
         def engine_pid() -> int:
-            children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()  # type: ignore[union-attr]
+            children = (
+                Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()
+            )  # type: ignore[union-attr]
             return next((int(child) for child in children if int(child) not in killed), 0)
 
         for enough in (10, 40, 80):
-            wait_until(lambda enough=enough: daemon.samples() >= enough or daemon.samples() == count, "some samples")
+            wait_until(
+                lambda enough=enough: daemon.samples() >= enough or daemon.samples() == count, "some samples"
+            )
             pid = engine_pid()
             if pid:
                 killed.add(pid)
@@ -249,18 +260,22 @@ class TestKills:
         wait_until(lambda: daemon.samples() == count, "all samples", 120)
 
         status = daemon.ask("status")
-        assert 0 == status["rejected"]
+        assert status["rejected"] == 0
         assert killed
         assert count == len([path for path in (daemon.home / "archive").rglob("*") if path.is_file()])
 
 
 class TestFullDisk:
     @pytest.mark.timeout(240)
-    def test_a_full_disk_pauses_intake_and_loses_nothing(self, grocery: Path, daemon: Daemon, tmp_path: Path) -> None:
+    def test_a_full_disk_pauses_intake_and_loses_nothing(
+        self, grocery: Path, daemon: Daemon, tmp_path: Path
+    ) -> None:
         """On a full disk files stay where they are, predictions go on, and intake goes on when there is room."""
         daemon.home.mkdir()
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(daemon.home)], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(daemon.home)],
+            capture_output=True,
+            check=False,
         )
         if mounted.returncode:
             pytest.skip("a small file system can only be mounted by root")
@@ -269,7 +284,9 @@ class TestFullDisk:
             (daemon.home / "edge-agent.toml").write_text(f'[drop_folder]\npath = "{daemon.drop}"\n')
             copy_training(grocery, daemon.drop, per_label=3)
             daemon.start()
-            wait_until(lambda: daemon.samples() == 30 and daemon.ask("status")["version"] is not None, "a version")
+            wait_until(
+                lambda: daemon.samples() == 30 and daemon.ask("status")["version"] is not None, "a version"
+            )
             ballast = daemon.home / "ballast"
             fd = os.open(ballast, os.O_WRONLY | os.O_CREAT)
             with contextlib.suppress(OSError):
@@ -295,7 +312,9 @@ class TestFullDisk:
 
 class TestPathological:
     @pytest.mark.timeout(300)
-    def test_every_pathological_file_is_taken_in_or_rejected(self, testdata: Path, grocery: Path, daemon: Daemon) -> None:
+    def test_every_pathological_file_is_taken_in_or_rejected(
+        self, testdata: Path, grocery: Path, daemon: Daemon
+    ) -> None:
         """Each file of the collection is stored or put aside with a reason; the daemon goes on and stays small."""
         folder = daemon.drop / "odd"
         folder.mkdir(parents=True)
@@ -307,13 +326,19 @@ class TestPathological:
         ignored = {".hidden.jpg", "._appledouble.jpg", "Thumbs.db"}
         daemon.start()
         wait_until(
-            lambda: {path.name for path in folder.iterdir()} <= ignored, "the folder to be emptied", seconds=200
+            lambda: {path.name for path in folder.iterdir()} <= ignored,
+            "the folder to be emptied",
+            seconds=200,
         )
         peaks = [_peak_megabytes(daemon.process.pid), _peak_megabytes(daemon.ask("status")["engine"]["pid"])]  # type: ignore[union-attr]
         run("--home", daemon.home, "add", "banana", *sorted(grocery.glob("banana/train_*"))[:2])
         wait_until(lambda: daemon.ask("status")["labels"].get("banana") == 2, "the pictures after them")
 
-        rejected = [path for path in (daemon.home / "rejected" / "odd").iterdir() if not path.name.endswith(".reason.txt")]
+        rejected = [
+            path
+            for path in (daemon.home / "rejected" / "odd").iterdir()
+            if not path.name.endswith(".reason.txt")
+        ]
         for path in rejected:
             assert (path.parent / f"{path.name}.reason.txt").read_text().strip()
         stored = daemon.ask("status")["labels"]["odd"]
@@ -351,19 +376,21 @@ class TestWrongInput:
         """A user's mistake is one line on stderr that names it, and exit status 2."""
         done = run("--home", tmp_path / "home", *arguments, check=False, cwd=tmp_path)
 
-        assert 2 == done.returncode
-        assert 1 == len(done.stderr.splitlines()), done.stderr
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1, done.stderr
         assert expected in done.stderr
-        assert "" == done.stdout
+        assert done.stdout == ""
 
     def test_all_configuration_problems_at_once(self, tmp_path: Path) -> None:
         """Every wrong key is reported with its path, each on a line of its own."""
         config = tmp_path / "bad.toml"
-        config.write_text('[update]\nmin_new = 3\nquiet_seconds = -1\n[pictures]\nformats = ["TIFF"]\n[dorp]\n')
+        config.write_text(
+            '[update]\nmin_new = 3\nquiet_seconds = -1\n[pictures]\nformats = ["TIFF"]\n[dorp]\n'
+        )
         done = run("--home", tmp_path / "home", "--config", config, "run", "--once", check=False)
 
-        assert 2 == done.returncode
-        assert 4 == len(done.stderr.splitlines())
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 4
         for word in ("update.min_new", "update.quiet_seconds", "pictures.formats", "dorp"):
             assert word in done.stderr
 
@@ -373,9 +400,11 @@ class TestWrongInput:
         run("--home", tmp_path / "home", "run", "--once")
         for path in (tmp_path / "home" / "models" / "versions").rglob("*.npz"):
             path.write_bytes(b"nonsense")
-        done = run("--home", tmp_path / "home", "predict", sorted(grocery.glob("kiwi/test_*"))[0], check=False)
-        assert 2 == done.returncode
+        done = run(
+            "--home", tmp_path / "home", "predict", sorted(grocery.glob("kiwi/test_*"))[0], check=False
+        )
+        assert done.returncode == 2
         assert "not what was written" in done.stderr
 
         again = ask("--home", tmp_path / "home", "update", "--force")
-        assert "published" == again["state"]
+        assert again["state"] == "published"

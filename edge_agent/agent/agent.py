@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_agent.agent.home import Home
 from edge_agent.agent.learning import Outcome
+from edge_agent.agent.pauses import REST_SECONDS, Pauses
 from edge_agent.agent.policy import UpdateSituation, wait_seconds
+from edge_agent.agent.requests import UPDATE, Request, answer
 from edge_agent.agent.stages import Clocks, MakeEngine, Stages, open_stages
 from edge_agent.agent.status import AgentState, StatusFile
 from edge_agent.agent.summary import summarise
 from edge_agent.config import Config
-from edge_agent.errors import EdgeAgentError, UserError
+from edge_agent.errors import EdgeAgentError, StoreError, UserError
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost
 from edge_agent.vision.engine import Engine
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 5.0
-"""Intake or learning rests for this long after it failed; questions are answered meanwhile."""
-
-Questions = ("predict", "versions", "rollback", "samples", "relabel", "forget", "status", "update")
-
-
-@dataclass
-class Request:
-    """One thing asked of the agent; `reply` gets the answer or the error."""
-
-    name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    fds: list[int] = field(default_factory=list)
-    reply: Future[Any] = field(default_factory=Future)
-
-
-@dataclass(frozen=True)
-class _Pause:
-    """A kind of work that failed, and until when it rests."""
-
-    until: float
-    trouble: str
 
 
 @dataclass(frozen=True)
@@ -82,15 +60,18 @@ class Agent:
         self._watch = watch
         self._make_engine = make_engine
         self._drop_folder = drop_folder or self._home.drop_folder(config.drop_folder.path)
-        self._inbox: queue.SimpleQueue[Request | TaskStateChange | TrainingEvent | _Bell] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Request | TaskStateChange | TrainingEvent | _Bell] = (
+            queue.SimpleQueue()
+        )
         self._updates: list[Request] = []
         self._task_ended = False
-        self._pauses: dict[str, _Pause] = {}
+        self._started = False
+        self._pauses = Pauses(self._clocks.monotonic)
         self._postponed_at: float | None = None
         self._stages: Stages | None = None
         self._status: StatusFile | None = None
         self.stopping = ""
-        self.longest_wait_seconds = float("inf")
+        self.longest_wait_seconds = 3600.0
 
     # ------------------------------------------------------------------ life
 
@@ -113,8 +94,9 @@ class Agent:
         self._status = StatusFile(self._home.status_path, monotonic=self._clocks.monotonic)
 
     def start(self) -> None:
-        """Start the engine and tell everybody that the agent is ready; the daemon's last act before `run`."""
+        """Start the engine and tell everybody that the agent is ready; what comes before `run`."""
         stages = self._open_stages
+        self._started = True
         self._write_status(AgentState.STARTING)
         facts = stages.engine.start()
         version = stages.serving.version
@@ -130,17 +112,21 @@ class Agent:
         """
         if self._stages is None:
             return
-        stages, self._stages = self._stages, None
-        self._plugins.agent_stopping(reason=reason)
-        stages.learning.cancel()
-        if stages.learning.task is not None:
-            stages.learning.task.wait(timeout=5.0)
-        self._fail_waiting()
-        if self._status is not None and self._status.state is not AgentState.STARTING:
-            self._status.update(state=AgentState.STOPPED)
-            self._status.flush()
-        self._plugins.flush(timeout=2.0)
-        stages.close()
+        stages = self._stages
+        try:
+            stages.learning.cancel()
+            if stages.learning.task is not None:
+                stages.learning.task.wait(timeout=5.0)
+            self._refuse_waiting()
+            if self._started:
+                self._plugins.agent_stopping(reason=reason)
+            if self._status is not None and self._status.state is not AgentState.STARTING:
+                with suppress(StoreError):  # a full disk must not keep anybody from stopping
+                    self._status.update(state=AgentState.STOPPED)
+        finally:
+            self._stages = None
+            self._plugins.close(timeout=2.0)
+            stages.close()
 
     # ------------------------------------------------------------------ work
 
@@ -178,36 +164,39 @@ class Agent:
         """
         self._drain(patience_seconds)
         for name, work in (("intake", self._take_in), ("learning", self._learn)):
-            pause = self._pauses.get(name)
-            if pause is not None and self._clocks.monotonic() < pause.until:
+            if self._pauses.rests(name):
                 continue
             try:
                 work()
             except EdgeAgentError as error:
-                self._pause(name, str(error))
-            except Exception as error:  # noqa: BLE001  # the step boundary: a defect must not stop the service
+                self._pauses.rest(name, str(error))
+            except Exception as error:  # the step boundary: a defect must not stop the service
                 log.exception("%s failed", name)
-                self._pause(name, f"unexpected {type(error).__name__}: {error}")
+                self._pauses.rest(name, f"unexpected {type(error).__name__}: {error}")
             else:
-                if self._pauses.pop(name, None):
-                    log.info("%s goes on", name)
+                self._pauses.well(name)
         self._write_status()
 
     def _take_in(self) -> None:
         stages = self._open_stages
-        stages.intake.step(between=self._drain)
+        stages.intake.step(self._go_on)
         if stages.engine.facts is not None:
-            stages.refresh.step(between=self._drain)
+            stages.refresh.step(self._go_on)
+
+    def _go_on(self) -> bool:
+        """Answer what was asked between two pictures; False when the agent is to stop."""
+        self._drain()
+        return not self.stopping
 
     def _learn(self) -> None:
-        learning, serving = self._open_stages.learning, self._open_stages.serving
+        learning, _serving = self._open_stages.learning, self._open_stages.serving
         if learning.task is not None:
             if self._task_ended:
                 self._task_ended = False
                 self._conclude()
             return
-        if self._updates and "intake" in self._pauses:
-            self._reply_updates(learning.nothing(self._pauses["intake"].trouble, state="failed"))
+        if self._updates and self._pauses.trouble("intake"):
+            self._reply_updates(learning.nothing(self._pauses.trouble("intake"), state="failed"))
         if self._updates and self._open_stages.intake.busy():
             return
         situation = self._situation(forced=any(request.arguments.get("force") for request in self._updates))
@@ -237,16 +226,20 @@ class Agent:
             version = stages.serving.version
             assert version is not None
             self._plugins.version_published(version=version)
-        elif outcome.state == "failed":
-            self._pause("learning", outcome.message)
         self._reply_updates(outcome)
+        if outcome.state == "failed":
+            raise EdgeAgentError(outcome.message)
 
     # ------------------------------------------------------------------ inbox
 
     def _drain(self, patience_seconds: float = 0.0) -> None:
         """Handle what the inbox holds; wait for the first message up to `patience_seconds`."""
         try:
-            message = self._inbox.get(timeout=patience_seconds) if patience_seconds > 0 else self._inbox.get_nowait()
+            message = (
+                self._inbox.get(timeout=patience_seconds)
+                if patience_seconds > 0
+                else self._inbox.get_nowait()
+            )
             while True:
                 self._handle(message)
                 message = self._inbox.get_nowait()
@@ -264,52 +257,28 @@ class Agent:
 
     def answer(self, request: Request) -> None:
         """Answer one request now, or put an update on the list; the thread that steps."""
-        if request.name == "update":
+        if request.name == UPDATE:
             self._updates.append(request)
             return
-        try:
-            answer = self._look_up(request)
-        except EdgeAgentError as error:
-            request.reply.set_exception(error)
-        except Exception as error:  # noqa: BLE001  # part of the step boundary: one bad question, one error
-            log.exception("%s failed", request.name)
-            request.reply.set_exception(EdgeAgentError(f"{request.name} failed: {error}"))
-        else:
-            request.reply.set_result(answer)
-        finally:
-            for fd in request.fds:
-                os.close(fd)
-
-    def _look_up(self, request: Request) -> Any:
-        answers, given = self._open_stages.answers, request.arguments
-        match request.name:
-            case "predict":
-                fds, request.fds = request.fds, []
-                return answers.predict(given["names"], fds, top=given.get("top"), version=given.get("version"))
-            case "versions":
-                return answers.versions()
-            case "rollback":
-                return answers.roll_back(given.get("to"))
-            case "samples":
-                return answers.samples(given.get("label"), given.get("limit"), given.get("offset", 0))
-            case "relabel":
-                return answers.relabel(given["digest"], given["label"])
-            case "forget":
-                return answers.forget(digest=given.get("digest"), label=given.get("label"))
-            case "status":
-                return self.facts()
-        raise UserError(f"the agent knows no question {request.name!r}; it answers {', '.join(Questions)}")
+        answer(request, self._open_stages.answers, self.facts)
 
     def _reply_updates(self, outcome: Outcome) -> None:
         waiting, self._updates = self._updates, []
         for request in waiting:
             request.reply.set_result(outcome.to_json())
 
-    def _fail_waiting(self) -> None:
-        self._drain()
+    def _refuse_waiting(self) -> None:
+        """Tell everybody who still waits that nothing will come, and plugins what training had to say."""
         waiting, self._updates = self._updates, []
+        with suppress(queue.Empty):
+            while True:
+                message = self._inbox.get_nowait()
+                if isinstance(message, Request):
+                    waiting.append(message)
+                else:
+                    self._handle(message)
         for request in waiting:
-            request.reply.set_exception(UserError("the agent stopped before the update was done"))
+            request.fail(UserError("the agent stopped before it could answer"))
 
     # ------------------------------------------------------------------ time and status
 
@@ -327,18 +296,18 @@ class Agent:
     def _patience(self) -> float:
         """Seconds until something is due by itself."""
         stages, now = self._open_stages, self._clocks.monotonic()
-        waits = [pause.until - now for pause in self._pauses.values()]
+        waits = [end - now for end in self._pauses.ends]
         look = stages.intake.next_look()
-        if look is not None and "intake" not in self._pauses:
+        if look is not None and not self._pauses.trouble("intake"):
             waits.append(look - now)
-        if stages.learning.task is None and "learning" not in self._pauses:
+        if stages.learning.task is None and not self._pauses.trouble("learning"):
             situation = self._situation()
             wait = wait_seconds(situation, self._config.update)
             if self._postponed_at is not None:
-                waits.append(self._postponed_at + RETRY_SECONDS - now)
+                waits.append(self._postponed_at + REST_SECONDS - now)
             elif wait is not None:
                 waits.append(wait)
-        if self._refreshing():
+        if self._refreshing() and not self._pauses.rests("intake"):
             waits.append(0.0)
         return max(0.0, min([*waits, self.longest_wait_seconds]))
 
@@ -350,33 +319,22 @@ class Agent:
     def idle(self) -> bool:
         """Whether nothing is left to take in, to extract or to learn until something new arrives."""
         stages = self._open_stages
-        if self._pauses:
+        if self._pauses.troubles:
             return True  # what failed once is not waited for; the caller is told by `facts()["trouble"]`
-        if stages.learning.task is not None or self._updates:
-            return False
-        if stages.intake.busy():
+        if self.updating or self._updates or stages.intake.busy():
             return False
         if self._postponed_at is not None:
             return True
-        situation = self._situation()
-        return not self._refreshing() and wait_seconds(situation, self._config.update) is None
+        return not self._refreshing() and wait_seconds(self._situation(), self._config.update) is None
 
     def _refreshing(self) -> bool:
         stages = self._open_stages
         return stages.engine.facts is not None and stages.refresh.remaining(stages.engine.facts.fingerprint)
 
-    def _pause(self, name: str, trouble: str) -> None:
-        """Let one kind of work rest after a failure; a trouble is logged when it is new."""
-        before = self._pauses.get(name)
-        if before is None or before.trouble != trouble:
-            log.error("%s pauses: %s", name, trouble)
-        self._pauses[name] = _Pause(self._clocks.monotonic() + RETRY_SECONDS, trouble)
-
     def facts(self) -> dict[str, Any]:
         """What `status --json` says, as plain data."""
         stages = self._open_stages
-        troubles = [pause.trouble for pause in self._pauses.values()]
-        trouble = "; ".join(filter(None, [*troubles, stages.serving.trouble]))
+        trouble = "; ".join(filter(None, [*self._pauses.troubles, stages.serving.trouble]))
         state = AgentState.DEGRADED if trouble else AgentState.OK
         return summarise(stages, self._plugins, state=state, trouble=trouble)
 

@@ -113,7 +113,9 @@ class Answers:
             assert label is not None
             doomed = self._store.list(label=label)
             if not doomed:
-                raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
+                raise NotFoundError(
+                    f"no sample has the label {label!r}; `edge-agent status` lists the labels"
+                )
         # The list is kept until all is gone, so that an interrupted removal is finished at the next start.
         self._store.set_meta(FORGETTING, json.dumps([sample.digest for sample in doomed]))
         self.finish_forgetting()

@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_agent import errors
-from edge_agent.agent.agent import Agent, Request
+from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
-from edge_agent.agent.sockets import ANSWER_SECONDS, IO_SECONDS, MAX_FDS, MAX_REQUEST_BYTES, read_line, short_address
+from edge_agent.agent.requests import Request
+from edge_agent.agent.sockets import (
+    ANSWER_SECONDS,
+    IO_SECONDS,
+    MAX_FDS,
+    MAX_REQUEST_BYTES,
+    read_line,
+    short_address,
+)
 from edge_agent.errors import EdgeAgentError, HomeError, UserError
 
 PLAIN_ERRORS = frozenset(
@@ -35,7 +43,9 @@ PLAIN_ERRORS = frozenset(
 class Ask(Protocol):
     """Put one question; `files` are descriptors that are closed whatever happens.  Raises what the agent raised."""
 
-    def __call__(self, name: str, arguments: dict[str, Any] | None = None, *, files: Sequence[int] = ()) -> Any:
+    def __call__(
+        self, name: str, arguments: dict[str, Any] | None = None, *, files: Sequence[int] = ()
+    ) -> Any:
         """Return the answer as plain data."""
 
 

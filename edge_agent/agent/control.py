@@ -12,9 +12,17 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from typing import Any
 
-from edge_agent.agent.agent import Agent, Request
+from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
-from edge_agent.agent.sockets import ANSWER_SECONDS, IO_SECONDS, MAX_FDS, MAX_REQUEST_BYTES, read_line, short_address
+from edge_agent.agent.requests import Request
+from edge_agent.agent.sockets import (
+    ANSWER_SECONDS,
+    IO_SECONDS,
+    MAX_FDS,
+    MAX_REQUEST_BYTES,
+    read_line,
+    short_address,
+)
 from edge_agent.errors import EdgeAgentError, HomeError, UserError
 
 log = logging.getLogger(__name__)
@@ -79,14 +87,18 @@ class ControlSocket:
             if not self._places.acquire(blocking=False):
                 connection.close()
                 continue
-            threading.Thread(target=self._serve, args=(connection,), name="control-client", daemon=True).start()
+            threading.Thread(
+                target=self._serve, args=(connection,), name="control-client", daemon=True
+            ).start()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection:
                 connection.settimeout(IO_SECONDS)
                 if not _trusted(connection):
-                    _send(connection, {"error": "UserError", "message": "this agent answers only its own user"})
+                    _send(
+                        connection, {"error": "UserError", "message": "this agent answers only its own user"}
+                    )
                     return
                 request = _receive(connection)
                 if request is not None:

@@ -70,7 +70,9 @@ class Home:
         if not self.path.is_dir():
             raise HomeError(f"{self.path} is not a directory; choose another with --home")
         if not os.access(self.path, os.W_OK | os.X_OK):
-            raise HomeError(f"{self.path}: not writable by this user; mend its owner or choose another with --home")
+            raise HomeError(
+                f"{self.path}: not writable by this user; mend its owner or choose another with --home"
+            )
 
 
 def default_home() -> Path:

@@ -80,8 +80,8 @@ class Intake:
         self._first_failures: dict[Path, float] = {}
         self.rejected = 0
 
-    def step(self, between: Callable[[], None], limit: int = 256) -> int:
-        """Take in up to `limit` settled files; `between` is called after each picture so that others are served.
+    def step(self, go_on: Callable[[], bool], limit: int = 256) -> int:
+        """Take in up to `limit` settled files, as long as `go_on`, called after each, says so.
 
         Returns how many files left the drop folder.
         """
@@ -100,7 +100,8 @@ class Intake:
             if len(batch) >= BATCH_SAMPLES or (batch and self._monotonic() - started >= BATCH_SECONDS):
                 moved += self._commit(batch)
                 batch, started = [], self._monotonic()
-            between()
+            if not go_on():
+                break
         return moved + self._commit(batch)
 
     def next_look(self) -> float | None:
@@ -234,4 +235,3 @@ def _free_name(folder: Path, name: str) -> Path:
         count += 1
         target = folder / f"{Path(name).stem}-{count}{Path(name).suffix}"
     return target
-

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edge_agent import __version__
 from edge_agent.agent.evaluation import Evaluation, compare
 from edge_agent.agent.policy import UpdateSituation
+from edge_agent.agent.publishing import Candidate, learned_samples, probabilities, publish
 from edge_agent.agent.split import Split, judges, split
 from edge_agent.config import LearningConfig, UpdateConfig
-from edge_agent.errors import DamagedError, EdgeAgentError, MLModelError, UserError
-from edge_agent.hookspecs import Decision
+from edge_agent.errors import EdgeAgentError, MLModelError, UserError
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLParameterKey, resolve
@@ -33,21 +27,14 @@ from edge_agent.ml.update import (
     TrainingEvent,
 )
 from edge_agent.plugins import PluginHost
-from edge_agent.store.atomic import write_json
-from edge_agent.store.registry import Version, VersionFacts, VersionRegistry
+from edge_agent.store.registry import Version, VersionRegistry
 from edge_agent.store.samples import SampleStore, TrainingSet
 from edge_agent.vision.engine import EngineFacts
 
 log = logging.getLogger(__name__)
 
-MODEL_FOLDER = "model"
-SAMPLES_FILE = "samples.json"
-EVALUATION_FILE = "evaluation.json"
 LEARNED_REVISION = "learned_revision"
 """Where the store keeps which of its revisions the last finished update saw."""
-
-CHECKED_ROWS = 64
-"""A version is reloaded from disk and must predict the same as in memory on this many samples."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +191,12 @@ class Learning:
             record = self._store.last_update()
             if record is not None:
                 self._last = Outcome(
-                    record.state, record.version, record.accuracy, record.seconds, record.samples, record.message
+                    record.state,
+                    record.version,
+                    record.accuracy,
+                    record.seconds,
+                    record.samples,
+                    record.message,
                 )
         return self._last.to_json() if self._last else None
 
@@ -222,7 +214,7 @@ class Learning:
         try:
             outcome = self._conclude(running, current, serving, facts)
         except EdgeAgentError as error:
-            log.error("the update failed: %s", error)
+            log.exception("the update failed")
             outcome = Outcome("failed", None, None, self._monotonic() - running.started, samples, str(error))
         if outcome.state in ("published", "refused"):
             self._store.set_meta(LEARNED_REVISION, str(running.revision))
@@ -242,7 +234,9 @@ class Learning:
     ) -> Outcome:
         samples = len(running.parts.training)
 
-        def ended(state: str, message: str, *, version: int | None = None, accuracy: float | None = None) -> Outcome:
+        def ended(
+            state: str, message: str, *, version: int | None = None, accuracy: float | None = None
+        ) -> Outcome:
             return Outcome(state, version, accuracy, self._monotonic() - running.started, samples, message)
 
         if running.task.state is MLTaskState.CANCELLED:
@@ -259,7 +253,16 @@ class Learning:
         accuracy = evaluation.candidate.accuracy
         if not decision.answer:
             return ended("refused", decision.reason, accuracy=accuracy)
-        version = self._publish(running, candidate, current, facts, evaluation, decision)
+        version = publish(
+            self._registry,
+            Candidate(candidate, running.training_set, running.parts.training, self._learning.head),
+            self._heads,
+            facts,
+            evaluation,
+            decision,
+            parent=current.number if current else None,
+        )
+        self._registry.prune(self._update.keep_versions)
         return ended("published", decision.reason, version=version.number, accuracy=accuracy)
 
     def _evaluate(
@@ -270,59 +273,15 @@ class Learning:
         then = learned_samples(current) if current and serving else {}
         forgotten = any(stored.get(digest) != label for digest, label in then.items())
         held_out = judges(running.parts.held_out, learned | set(then))
-        proba = _predict(candidate, running.training_set, held_out)
+        proba = probabilities(candidate, running.training_set, held_out)
         return compare(
             candidate_proba=proba,
             candidate_classes=candidate.classes,
-            current_proba=_predict(serving, running.training_set, held_out) if serving else None,
+            current_proba=probabilities(serving, running.training_set, held_out) if serving else None,
             current_classes=serving.classes if serving else None,
             y_true=[stored[digest] for digest in held_out],
             forgotten=forgotten,
         )
-
-    def _publish(
-        self,
-        running: _Running,
-        candidate: MLModel,
-        current: Version | None,
-        facts: EngineFacts,
-        evaluation: Evaluation,
-        decision: Decision,
-    ) -> Version:
-        stored = dict(running.training_set)
-        checked = list(running.parts.training[:CHECKED_ROWS])
-        expected = _predict(candidate, running.training_set, checked)
-
-        def write(folder: Path) -> None:
-            candidate.write(to=folder / MODEL_FOLDER)
-            learned = {digest: stored[digest] for digest in running.parts.training}
-            write_json(folder / SAMPLES_FILE, {"samples": learned})
-            verdict = {"accepted": decision.answer, "reason": decision.reason}
-            write_json(folder / EVALUATION_FILE, {"decision": verdict, **evaluation.to_json()})
-
-        def verify(folder: Path) -> None:
-            reloaded = MLModel.load(folder / MODEL_FOLDER, heads=self._heads)
-            if not np.array_equal(_predict(reloaded, running.training_set, checked), expected):
-                raise DamagedError(f"{folder}: the saved version does not predict as it did in memory")
-
-        version = self._registry.publish(
-            write,
-            VersionFacts(
-                parent=current.number if current else None,
-                labels=tuple(candidate.classes),
-                n_features=facts.n_features,
-                n_samples=len(running.parts.training),
-                extractor_fingerprint=facts.fingerprint,
-                extractor_name=facts.name,
-                head=self._learning.head,
-                parameters=candidate.head.describe(),
-                metrics=evaluation.candidate.to_json(),
-                agent_version=__version__,
-            ),
-            verify,
-        )
-        self._registry.prune(self._update.keep_versions)
-        return version
 
 
 def _parameters(head: type[Head], config: LearningConfig) -> dict[MLParameterKey, Any]:
@@ -343,19 +302,3 @@ def _parameters(head: type[Head], config: LearningConfig) -> dict[MLParameterKey
     except MLModelError as error:
         raise UserError(f"learning.parameters: {error}") from None
     return parameters
-
-
-def learned_samples(version: Version) -> dict[str, str]:
-    """The digests a version learned from, with the label each had then."""
-    data = json.loads((version.path / SAMPLES_FILE).read_text())
-    return dict(data["samples"])
-
-
-def _predict(model: MLModel, samples: TrainingSet, digests: list[str], rows: int = 512) -> NDArray[np.float64]:
-    """Class probabilities, float64[n, n_classes], block by block so that memory does not grow with n."""
-    provider = samples.provider(digests)
-    blocks = [
-        model.predict_proba(provider.arrays(range(start, min(start + rows, len(digests))))[0])
-        for start in range(0, len(digests), rows)
-    ]
-    return np.concatenate(blocks) if blocks else np.zeros((0, len(model.classes)))

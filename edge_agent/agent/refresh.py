@@ -35,8 +35,8 @@ class Refresh:
             self._complete = fingerprint
         return self._complete != fingerprint
 
-    def step(self, between: Callable[[], None]) -> None:
-        """Extract one batch of what is missing."""
+    def step(self, go_on: Callable[[], bool]) -> None:
+        """Extract one batch of what is missing, as long as `go_on`, called after each picture, says so."""
         fingerprint = self._engine.start().fingerprint
         if not self.remaining(fingerprint):
             return
@@ -49,7 +49,8 @@ class Refresh:
                 self._give_up(digest, "the archived file is not the one that was learned from")
             elif extraction.permanent:
                 self._give_up(digest, extraction.error or "no features came out")
-            between()
+            if not go_on():
+                break
 
     @property
     def lost(self) -> int:

@@ -32,9 +32,11 @@ class Serving:
         try:
             version = self._registry.current()
         except DamagedError as error:
-            log.error("no version is sound: %s", error)
+            log.exception("no version is sound")
             self.version = self.model = None
-            self.trouble = f"no published version is sound; a new one is made from the stored samples: {error}"
+            self.trouble = (
+                f"no published version is sound; a new one is made from the stored samples: {error}"
+            )
             return
         self.trouble = "; ".join(self._registry.damage)
         if version is None:
@@ -44,7 +46,7 @@ class Serving:
             self.model = MLModel.load(version.path / MODEL_FOLDER, heads=self._heads)
         except EdgeAgentError as error:
             self.trouble = f"version {version.number} cannot be loaded: {error}"
-            log.error("%s", self.trouble)
+            log.exception("%s", self.trouble)
             if self.model is None:
                 self.version = None
             return

@@ -57,7 +57,9 @@ def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edge-agent")
 @click.option("--home", envvar="EDGE_AGENT_HOME", metavar="DIR", help="State directory (or EDGE_AGENT_HOME).")
-@click.option("--config", "config_file", metavar="FILE", help="Configuration; without it HOME/edge-agent.toml if there.")
+@click.option(
+    "--config", "config_file", metavar="FILE", help="Configuration; without it HOME/edge-agent.toml if there."
+)
 @click.pass_context
 def edge_agent(ctx: click.Context, home: str | None, config_file: str | None) -> None:
     """A small board learns what its owner shows it, by itself, on the device."""
@@ -94,8 +96,10 @@ def run_command(arguments: list[str]) -> int:
         # The reader of a pipe went away, as `head` does; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001  # `main`: a defect ends in one line, not in a page of code
+    except Exception as error:  # `main`: a defect ends in one line, not in a page of code
         if os.environ.get("EDGE_AGENT_DEBUG"):
             raise
-        return complain(f"unexpected {type(error).__name__}: {error} (set EDGE_AGENT_DEBUG=1 for details)", status=1)
+        return complain(
+            f"unexpected {type(error).__name__}: {error} (set EDGE_AGENT_DEBUG=1 for details)", status=1
+        )
     return result if isinstance(result, int) else 0

@@ -67,7 +67,9 @@ def _demo(folder: Path) -> None:
     write_pictures(folder / "unseen", per_label=UNSEEN_PER_LABEL, seed=2)
     settings = Settings(str(folder / "home"))
     settings.home.mkdir(mode=0o700)
-    click.echo(f"2. Dropping {LEARNED_PER_LABEL} pictures of each of {len(learned)} things into {settings.drop_folder}")
+    click.echo(
+        f"2. Dropping {LEARNED_PER_LABEL} pictures of each of {len(learned)} things into {settings.drop_folder}"
+    )
     for label, paths in learned.items():
         deliver(settings.drop_folder, label, paths)
     total = sum(map(len, learned.values()))
@@ -78,6 +80,7 @@ def _demo(folder: Path) -> None:
     try:
         with progress("   features", total) as advance:
             narrator.advance = advance
+            agent.start()
             agent.run_until_idle()
     finally:
         agent.close()
@@ -139,7 +142,9 @@ class Narrator:
     @hookimpl
     def candidate_evaluated(self, evaluation: Evaluation, decision: Decision) -> None:
         """Say what the gate decided, and why."""
-        _say(f"candidate: {percent(evaluation.candidate.accuracy)} of {evaluation.n_held_out} held-out samples right")
+        _say(
+            f"candidate: {percent(evaluation.candidate.accuracy)} of {evaluation.n_held_out} held-out samples right"
+        )
         _say(f"{'accepted' if decision.answer else 'refused'}: {decision.reason}")
 
     @hookimpl

@@ -20,10 +20,14 @@ FILES_A_QUESTION = 32
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), help="Only the most likely labels.")
-@click.option("--version", "number", type=click.IntRange(min=1), help="Ask this version instead of the current one.")
+@click.option(
+    "--version", "number", type=click.IntRange(min=1), help="Ask this version instead of the current one."
+)
 @json_option
 @click.pass_obj
-def predict(settings: Settings, paths: tuple[str, ...], top: int | None, number: int | None, *, as_json: bool) -> None:
+def predict(
+    settings: Settings, paths: tuple[str, ...], top: int | None, number: int | None, *, as_json: bool
+) -> None:
     """Classify pictures: files, or all files below folders."""
     files = [file for path in paths for file in pictures_below(Path(path))]
     answers = classify(settings, files, top=top, version=number)
@@ -38,7 +42,9 @@ def predict(settings: Settings, paths: tuple[str, ...], top: int | None, number:
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--version", "number", type=click.IntRange(min=1), help="Judge this version instead of the current one.")
+@click.option(
+    "--version", "number", type=click.IntRange(min=1), help="Judge this version instead of the current one."
+)
 @json_option
 @click.pass_obj
 def evaluate(settings: Settings, folder: str, number: int | None, *, as_json: bool) -> None:
@@ -47,10 +53,14 @@ def evaluate(settings: Settings, folder: str, number: int | None, *, as_json: bo
 
     truth = labelled_pictures(Path(folder))
     answers = classify(settings, [path for path, _ in truth], top=1, version=number)
-    usable = [(label, answer) for (_, label), answer in zip(truth, answers, strict=True) if not answer["error"]]
+    usable = [
+        (label, answer) for (_, label), answer in zip(truth, answers, strict=True) if not answer["error"]
+    ]
     unreadable = [answer for answer in answers if answer["error"]]
     if not usable:
-        raise UserError(f"{folder}: no picture could be read; the first: {answers[0]['path']}: {answers[0]['error']}")
+        raise UserError(
+            f"{folder}: no picture could be read; the first: {answers[0]['path']}: {answers[0]['error']}"
+        )
     metrics = MLClassifierMetrics.from_labels(
         [label for label, _ in usable], [answer["label"] for _, answer in usable]
     )
@@ -66,7 +76,9 @@ def evaluate(settings: Settings, folder: str, number: int | None, *, as_json: bo
     if as_json:
         print_json(document)
         return
-    click.echo(f"version {document['version']}: {percent(metrics.accuracy)} of {metrics.count} pictures right")
+    click.echo(
+        f"version {document['version']}: {percent(metrics.accuracy)} of {metrics.count} pictures right"
+    )
     print_table(
         ("label", "count", "precision", "recall"),
         [

@@ -65,6 +65,7 @@ def _run_once(settings: Settings, drop_folder: Path | None) -> None:
     try:
         with progress("taking in", None) as advance:
             tally.advance = advance
+            agent.start()
             agent.run_until_idle()
         facts = agent.facts()
     finally:
@@ -74,8 +75,14 @@ def _run_once(settings: Settings, drop_folder: Path | None) -> None:
     click.echo(f"{tally.taken} new sample(s), {len(tally.rejections)} rejected")
     last = facts["last_update"]
     if facts["version"] is not None:
-        accuracy = f", {percent(facts['accuracy'])} right on held-out samples" if facts["accuracy"] is not None else ""
-        click.echo(f"version {facts['version']}: {len(facts['labels'])} labels, {facts['samples']} samples{accuracy}")
+        accuracy = (
+            f", {percent(facts['accuracy'])} right on held-out samples"
+            if facts["accuracy"] is not None
+            else ""
+        )
+        click.echo(
+            f"version {facts['version']}: {len(facts['labels'])} labels, {facts['samples']} samples{accuracy}"
+        )
     if facts["trouble"]:
         raise EdgeAgentError(facts["trouble"])
     if last and last["state"] == "failed":

@@ -41,7 +41,9 @@ def samples() -> None:
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out the first ones.")
 @json_option
 @click.pass_obj
-def list_samples(settings: Settings, label: str | None, limit: int | None, offset: int, *, as_json: bool) -> None:
+def list_samples(
+    settings: Settings, label: str | None, limit: int | None, offset: int, *, as_json: bool
+) -> None:
     """Print the samples in the order they came."""
     rows = settings.ask("samples", {"label": label, "limit": limit, "offset": offset})
     if as_json:
@@ -49,10 +51,7 @@ def list_samples(settings: Settings, label: str | None, limit: int | None, offse
         return
     print_table(
         ("digest", "label", "added", "source"),
-        [
-            (row["digest"][:12], row["label"], _when(row["added"]), row["source"])
-            for row in rows
-        ],
+        [(row["digest"][:12], row["label"], _when(row["added"]), row["source"]) for row in rows],
     )
 
 

@@ -75,7 +75,11 @@ class Settings:
         return Home(self.home).drop_folder(self.config.drop_folder.path)
 
     def agent(
-        self, *, drop_folder: Path | None = None, watch: bool = False, extra: Sequence[tuple[str, object]] = ()
+        self,
+        *,
+        drop_folder: Path | None = None,
+        watch: bool = False,
+        extra: Sequence[tuple[str, object]] = (),
     ) -> Agent:
         """An agent that is not open yet."""
         from edge_agent.agent.agent import Agent

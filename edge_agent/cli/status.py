@@ -31,7 +31,10 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     rows: list[tuple[str, object]] = [
         ("state", facts["state"] + (f" (process {facts['pid']})" if facts["pid"] else "")),
         ("home", settings.home),
-        ("drop folder", f"{facts['drop_folder']} ({facts['watching']})" if facts["pid"] else facts["drop_folder"]),
+        (
+            "drop folder",
+            f"{facts['drop_folder']} ({facts['watching']})" if facts["pid"] else facts["drop_folder"],
+        ),
         ("version", _version(facts)),
         ("samples", f"{facts['samples']} in {len(facts['labels'])} label(s)"),
         ("waiting", facts["pending"]),
@@ -39,15 +42,19 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         ("extractor", facts["extractor"]["name"]),
     ]
     if facts["unusable"]:
-        rows.append(("unusable", f"{facts['unusable']} sample(s) this extractor has not seen and cannot see again"))
+        rows.append(
+            ("unusable", f"{facts['unusable']} sample(s) this extractor has not seen and cannot see again")
+        )
     if facts["trouble"]:
         rows.append(("trouble", facts["trouble"]))
     last = facts["last_update"]
     if last:
         rows.append(("last update", f"{last['state']}: {last['message']}"))
-    for plugin in facts["plugins"]:
-        if plugin["errors"]:
-            rows.append((f"plugin {plugin['name']}", f"{plugin['errors']} error(s), the last: {plugin['last_error']}"))
+    rows += [
+        (f"plugin {plugin['name']}", f"{plugin['errors']} error(s), the last: {plugin['last_error']}")
+        for plugin in facts["plugins"]
+        if plugin["errors"]
+    ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name.ljust(width)}  {value}")
@@ -71,7 +78,12 @@ def plugins(settings: Settings, *, as_json: bool) -> None:
     """List the plugins and the hooks each implements."""
     reports = settings.plugins().reports()
     rows = [
-        {"name": report.name, "version": report.version, "module": report.where, "hooks": sorted(report.hooks)}
+        {
+            "name": report.name,
+            "version": report.version,
+            "module": report.where,
+            "hooks": sorted(report.hooks),
+        }
         for report in reports
     ]
     if as_json:

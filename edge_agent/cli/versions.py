@@ -18,7 +18,11 @@ def update(settings: Settings, *, force: bool, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     elif answer["state"] == "published":
-        accuracy = f", {percent(answer['accuracy'])} right on held-out samples" if answer["accuracy"] is not None else ""
+        accuracy = (
+            f", {percent(answer['accuracy'])} right on held-out samples"
+            if answer["accuracy"] is not None
+            else ""
+        )
         click.echo(
             f"version {answer['version']} published from {answer['samples']} samples"
             f" in {answer['seconds']:.2f} s{accuracy}"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.agent.agent import Agent, Request
+from edge_agent.agent.agent import Agent
+from edge_agent.agent.requests import Request
 from edge_agent.agent.stages import Clocks
 from edge_agent.config import Config
 from edge_agent.default_plugins import built_in_plugins

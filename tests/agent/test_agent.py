@@ -30,16 +30,18 @@ def teach(bench: Bench, **things: int) -> None:
 
 
 class TestMainJob:
-    def test_dropped_pictures_become_a_version_that_recognises_new_ones(self, bench: Bench, tmp_path: Path) -> None:
+    def test_dropped_pictures_become_a_version_that_recognises_new_ones(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
         """Pictures of two things are taken in, archived, learned and published; unseen ones are recognised."""
         bench.open()
         teach(bench, cat=6, dog=6)
 
         answer = bench.predict(tmp_path, "dog 99")
 
-        assert ("dog", 1, None) == (answer["label"], answer["version"], answer["error"])
-        assert [] == [path for path in bench.drop.rglob("*") if path.is_file()]
-        assert 6 == len(list((bench.home / "archive" / "cat").iterdir()))
+        assert (answer["label"], answer["version"], answer["error"]) == ("dog", 1, None)
+        assert [path for path in bench.drop.rglob("*") if path.is_file()] == []
+        assert len(list((bench.home / "archive" / "cat").iterdir())) == 6
 
     def test_the_life_of_an_update_is_told_in_order(self, bench: Bench) -> None:
         """Plugins hear intake, task states, training events, evaluation and publication in this order."""
@@ -47,14 +49,16 @@ class TestMainJob:
         teach(bench, cat=3)
 
         names = bench.recorder.names()
-        after = [name for name in names if name not in ("sample_ingested", "task_state_changed", "mini_batch_end")]
-        assert 3 == names.count("sample_ingested")
-        assert [
+        after = [
+            name for name in names if name not in ("sample_ingested", "task_state_changed", "mini_batch_end")
+        ]
+        assert names.count("sample_ingested") == 3
+        assert after == [
             "training_begin", "epoch_end", "training_end", "candidate_evaluated", "version_published",
-        ] == after  # fmt: skip
+        ]  # fmt: skip
         states = [fact.state for name, fact in bench.recorder.events if name == "task_state_changed"]
-        assert "running" == states[0]
-        assert "completed" == states[-1]
+        assert states[0] == "running"
+        assert states[-1] == "completed"
 
     def test_the_same_picture_counts_once(self, bench: Bench) -> None:
         """The same bytes under another name are taken away and counted once."""
@@ -63,9 +67,9 @@ class TestMainJob:
         (bench.drop / "cat" / "again.jpg").write_text("cat 1")
         bench.settle()
 
-        assert 3 == bench.ask("status")["samples"]
+        assert bench.ask("status")["samples"] == 3
         assert not (bench.drop / "cat" / "again.jpg").exists()
-        assert 3 == len(list((bench.home / "archive" / "cat").iterdir()))
+        assert len(list((bench.home / "archive" / "cat").iterdir())) == 3
 
     def test_the_same_picture_under_another_label_is_relabelled(self, bench: Bench) -> None:
         """The newest label wins, and the archive follows it."""
@@ -74,9 +78,9 @@ class TestMainJob:
         drop_texts(bench.drop, "dog", ["cat 1"])
         bench.settle()
 
-        assert {"cat": 2, "dog": 4} == bench.ask("status")["labels"]
-        assert 4 == len(list((bench.home / "archive" / "dog").iterdir()))
-        assert 2 == len(list((bench.home / "archive" / "cat").iterdir()))
+        assert bench.ask("status")["labels"] == {"cat": 2, "dog": 4}
+        assert len(list((bench.home / "archive" / "dog").iterdir())) == 4
+        assert len(list((bench.home / "archive" / "cat").iterdir())) == 2
 
     def test_a_bad_file_is_put_aside_with_its_reason(self, bench: Bench) -> None:
         """A file that is no picture goes to rejected/ with the reason beside it and does not stop the others."""
@@ -84,10 +88,10 @@ class TestMainJob:
         drop_texts(bench.drop, "cat", ["bad one", *texts("cat", 3)])
         bench.settle()
 
-        assert 3 == bench.ask("status")["samples"]
-        assert 1 == bench.ask("status")["rejected"]
+        assert bench.ask("status")["samples"] == 3
+        assert bench.ask("status")["rejected"] == 1
         folder = bench.home / "rejected" / "cat"
-        assert "bad one" == (folder / "bad-one.jpg").read_text()
+        assert (folder / "bad-one.jpg").read_text() == "bad one"
         assert "not a picture" in (folder / "bad-one.jpg.reason.txt").read_text()
 
     def test_engine_trouble_is_tried_again(self, bench: Bench) -> None:
@@ -96,8 +100,8 @@ class TestMainJob:
         drop_texts(bench.drop, "cat", ["flaky 1", "cat 2"])
         bench.settle()
 
-        assert 2 == bench.ask("status")["samples"]
-        assert 0 == bench.ask("status")["rejected"]
+        assert bench.ask("status")["samples"] == 2
+        assert bench.ask("status")["rejected"] == 0
 
     def test_a_new_label_is_predicted_after_its_second_picture(self, bench: Bench, tmp_path: Path) -> None:
         """A label that appears while the agent runs is known as soon as two of its pictures are in."""
@@ -105,16 +109,16 @@ class TestMainJob:
         teach(bench, cat=8, dog=8)
         teach(bench, fox=2)
 
-        assert "fox" == bench.predict(tmp_path, "fox 77")["label"]
+        assert bench.predict(tmp_path, "fox 77")["label"] == "fox"
 
     def test_deleting_instead_of_archiving(self, bench: Bench) -> None:
         """With after_intake = "delete" a stored picture's file is gone, and nothing is archived."""
         bench.open(Config(drop_folder=DropFolderConfig(after_intake="delete")))
         teach(bench, cat=3)
 
-        assert 3 == bench.ask("status")["samples"]
+        assert bench.ask("status")["samples"] == 3
         assert not (bench.home / "archive").exists()
-        assert [] == [path for path in bench.drop.rglob("*") if path.is_file()]
+        assert [path for path in bench.drop.rglob("*") if path.is_file()] == []
 
     @pytest.mark.parametrize("head", ["lda", "softmax"])
     def test_every_built_in_head_learns(self, bench: Bench, tmp_path: Path, head: str) -> None:
@@ -122,7 +126,7 @@ class TestMainJob:
         bench.open(Config(learning=LearningConfig(head=head)))
         teach(bench, cat=8, dog=8, fox=8)
 
-        assert "fox" == bench.predict(tmp_path, "fox 99")["label"]
+        assert bench.predict(tmp_path, "fox 99")["label"] == "fox"
 
 
 class TestVersions:
@@ -144,7 +148,7 @@ class TestVersions:
         folder = bench.home / "models" / "versions" / "000001"
         learned = json.loads((folder / "samples.json").read_text())["samples"]
         evaluation = json.loads((folder / "evaluation.json").read_text())
-        assert 80 == len(learned) + evaluation["n_held_out"]
+        assert len(learned) + evaluation["n_held_out"] == 80
         assert all(int(digest[:8], 16) >= 0x8000_0000 for digest in learned)
 
     def test_rollback_is_immediate_and_reversible(self, bench: Bench, tmp_path: Path) -> None:
@@ -152,12 +156,12 @@ class TestVersions:
         bench.open()
         teach(bench, cat=4, dog=4)
         teach(bench, fox=4)
-        assert {"version": 1, "previous": 2} == bench.ask("rollback")
+        assert bench.ask("rollback") == {"version": 1, "previous": 2}
 
-        assert "fox" != bench.predict(tmp_path, "fox 9")["label"]
-        assert "fox" == bench.predict(tmp_path, "fox 9", version=2)["label"]
+        assert bench.predict(tmp_path, "fox 9")["label"] != "fox"
+        assert bench.predict(tmp_path, "fox 9", version=2)["label"] == "fox"
         assert ("version_rolled_back", (1, 2)) in bench.recorder.events
-        assert {"version": 2, "previous": 1} == bench.ask("rollback", to=2)
+        assert bench.ask("rollback", to=2) == {"version": 2, "previous": 1}
 
     def test_rollback_without_a_parent_is_refused(self, bench: Bench) -> None:
         """The first version has nothing behind it, and an unknown version is named."""
@@ -183,8 +187,8 @@ class TestVersions:
         teach(bench, dog=4)
 
         status = bench.ask("status")
-        assert (1, "refused") == (status["version"], status["last_update"]["state"])
-        assert 2 == bench.recorder.names().count("candidate_evaluated")
+        assert (status["version"], status["last_update"]["state"]) == (1, "refused")
+        assert bench.recorder.names().count("candidate_evaluated") == 2
 
     def test_old_versions_are_pruned(self, bench: Bench) -> None:
         """No more than keep_versions remain, the current one and its parent among them."""
@@ -193,7 +197,7 @@ class TestVersions:
             drop_texts(bench.drop, "cat", [f"cat {i}"])
             bench.settle()
 
-        assert [4, 3] == [row["version"] for row in bench.ask("versions")]
+        assert [row["version"] for row in bench.ask("versions")] == [4, 3]
 
 
 class TestData:
@@ -205,20 +209,20 @@ class TestData:
             bench.ask("relabel", digest=row["digest"], label="wolf")
         bench.settle()
 
-        assert "wolf" == bench.predict(tmp_path, "dog 50")["label"]
-        assert {"cat": 4, "wolf": 4} == bench.ask("status")["labels"]
-        assert 4 == len(list((bench.home / "archive" / "wolf").iterdir()))
+        assert bench.predict(tmp_path, "dog 50")["label"] == "wolf"
+        assert bench.ask("status")["labels"] == {"cat": 4, "wolf": 4}
+        assert len(list((bench.home / "archive" / "wolf").iterdir())) == 4
 
     def test_forget_removes_bytes_features_and_influence(self, bench: Bench, tmp_path: Path) -> None:
         """A forgotten label's pictures are gone from the archive, and the next version does not know it."""
         bench.open()
         teach(bench, cat=4, dog=4)
-        assert {"forgotten": 4, "labels": ["dog"]} == bench.ask("forget", label="dog")
+        assert bench.ask("forget", label="dog") == {"forgotten": 4, "labels": ["dog"]}
         bench.settle()
 
-        assert "cat" == bench.predict(tmp_path, "dog 50")["label"]
-        assert [] == list((bench.home / "archive").glob("dog/*"))
-        assert 2 == bench.ask("status")["version"]
+        assert bench.predict(tmp_path, "dog 50")["label"] == "cat"
+        assert list((bench.home / "archive").glob("dog/*")) == []
+        assert bench.ask("status")["version"] == 2
 
     def test_forgetting_what_is_not_there_is_refused(self, bench: Bench) -> None:
         """An unknown label or digest is named."""
@@ -233,11 +237,13 @@ class TestData:
         agent = bench.open()
         teach(bench, cat=4)
         doomed = bench.ask("samples")[0]["digest"]
-        agent._open_stages.store.set_meta("forgetting", json.dumps([doomed]))  # as far as an interrupted one gets
+        agent._open_stages.store.set_meta(
+            "forgetting", json.dumps([doomed])
+        )  # as far as an interrupted one gets
         bench.open()
 
         assert doomed not in [row["digest"] for row in bench.ask("samples")]
-        assert [] == list((bench.home / "archive").glob(f"*/*{doomed[:16]}*"))
+        assert list((bench.home / "archive").glob(f"*/*{doomed[:16]}*")) == []
 
     def test_update_on_request(self, bench: Bench) -> None:
         """`update` takes in what waits and publishes; asked again it says that nothing is new; forced it trains."""
@@ -248,9 +254,9 @@ class TestData:
         second = bench.ask("update")
         third = bench.ask("update", force=True)
 
-        assert ("published", 1) == (first["state"], first["version"])
-        assert "nothing" == second["state"]
-        assert ("published", 2) == (third["state"], third["version"])
+        assert (first["state"], first["version"]) == ("published", 1)
+        assert second["state"] == "nothing"
+        assert (third["state"], third["version"]) == ("published", 2)
 
 
 class TestRestart:
@@ -265,7 +271,7 @@ class TestRestart:
 
         for key in ("version", "samples", "labels", "last_update", "accuracy"):
             assert before[key] == after[key]
-        assert "cat" == bench.predict(tmp_path, "cat 99")["label"]
+        assert bench.predict(tmp_path, "cat 99")["label"] == "cat"
 
     def test_a_file_left_behind_after_its_commit_counts_once(self, bench: Bench) -> None:
         """A crash between commit and move leaves a file that is recognised by its digest."""
@@ -277,7 +283,7 @@ class TestRestart:
         bench.open()
         bench.settle()
 
-        assert 3 == bench.ask("status")["samples"]
+        assert bench.ask("status")["samples"] == 3
         assert kept.exists()
 
     def test_a_damaged_version_falls_back_to_its_parent(self, bench: Bench, tmp_path: Path) -> None:
@@ -290,8 +296,8 @@ class TestRestart:
             path.write_bytes(path.read_bytes()[:-7])
         bench.open()
 
-        assert 1 == bench.predict(tmp_path, "cat 9")["version"]
-        assert "degraded" == bench.ask("status")["state"]
+        assert bench.predict(tmp_path, "cat 9")["version"] == 1
+        assert bench.ask("status")["state"] == "degraded"
 
     def test_when_no_version_is_sound_a_new_one_is_made(self, bench: Bench, tmp_path: Path) -> None:
         """With every version damaged the agent starts all the same and learns again from what is stored."""
@@ -305,8 +311,8 @@ class TestRestart:
             bench.predict(tmp_path, "cat 9")
         bench.settle()
 
-        assert ("cat", 2) == tuple(bench.predict(tmp_path, "cat 9")[key] for key in ("label", "version"))
-        assert "ok" == bench.ask("status")["state"]
+        assert tuple(bench.predict(tmp_path, "cat 9")[key] for key in ("label", "version")) == ("cat", 2)
+        assert bench.ask("status")["state"] == "ok"
 
     def test_another_extractor_reads_the_archive_again(self, bench: Bench, tmp_path: Path) -> None:
         """Under a new fingerprint every archived picture is extracted again before the next version is made."""
@@ -315,10 +321,10 @@ class TestRestart:
         bench.open(fingerprint="fake:2")
         bench.ask("update")
 
-        assert 8 == bench.engines[-1].extracted
-        assert "dog" == bench.predict(tmp_path, "dog 99")["label"]
+        assert bench.engines[-1].extracted == 8
+        assert bench.predict(tmp_path, "dog 99")["label"] == "dog"
         newest = bench.ask("versions")[0]
-        assert (2, True) == (newest["version"], newest["current"])
+        assert (newest["version"], newest["current"]) == (2, True)
 
     def test_a_second_agent_is_refused(self, bench: Bench, tmp_path: Path) -> None:
         """The lock names the process that holds the state directory."""
@@ -345,10 +351,10 @@ class TestTrouble:
         bench.open(extra=[("grumpy", Grumpy())])
         teach(bench, cat=4, dog=4)
 
-        assert "cat" == bench.predict(tmp_path, "cat 99")["label"]
+        assert bench.predict(tmp_path, "cat 99")["label"] == "cat"
         report = next(row for row in bench.ask("status")["plugins"] if row["name"] == "grumpy")
-        assert 9 == report["errors"]
-        assert "ok" == bench.ask("status")["state"]
+        assert report["errors"] == 9
+        assert bench.ask("status")["state"] == "ok"
 
     def test_a_policy_that_raises_postpones_the_update_only(self, bench: Bench) -> None:
         """While the policy plugin fails intake goes on; once it is well again the update happens."""
@@ -366,7 +372,7 @@ class TestTrouble:
         for _ in range(20):
             agent.step()
             bench.clock.advance(0.5)
-        assert (3, None) == (bench.ask("status")["samples"], bench.ask("status")["version"])
+        assert (bench.ask("status")["samples"], bench.ask("status")["version"]) == (3, None)
         assert "no weather report" in bench.ask("status")["trouble"]
         broken = False
         for _ in range(12):
@@ -374,8 +380,8 @@ class TestTrouble:
             bench.clock.advance(0.5)
         bench.settle()
 
-        assert 1 == bench.ask("status")["version"]
-        assert "ok" == bench.ask("status")["state"]
+        assert bench.ask("status")["version"] == 1
+        assert bench.ask("status")["state"] == "ok"
 
     def test_a_labelling_plugin_that_raises_rejects_that_sample(self, bench: Bench) -> None:
         """An exception in label_sample rejects the file with the plugin's name; the others go on."""
@@ -390,7 +396,7 @@ class TestTrouble:
         bench.open(extra=[("picky", Picky())])
         teach(bench, cat=3)
 
-        assert 2 == bench.ask("status")["samples"]
+        assert bench.ask("status")["samples"] == 2
         reason = (bench.home / "rejected" / "cat" / "cat-1.jpg.reason.txt").read_text()
         assert "picky" in reason
         assert "never seen such a cat" in reason

@@ -56,7 +56,7 @@ def test_files_travel_as_descriptors(running: Bench, tmp_path: Path) -> None:
     with session(running.home, never) as ask:  # type: ignore[arg-type]
         answers = ask("predict", {"names": ["gone.jpg"]}, files=[fd])
 
-    assert ("gone.jpg", "dog") == (answers[0]["path"], answers[0]["label"])
+    assert (answers[0]["path"], answers[0]["label"]) == ("gone.jpg", "dog")
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
 
@@ -75,12 +75,12 @@ def test_an_update_is_answered_when_it_is_done(running: Bench) -> None:
     with session(running.home, never) as ask:  # type: ignore[arg-type]
         answer = ask("update", {"force": True})
 
-    assert ("published", 2) == (answer["state"], answer["version"])
+    assert (answer["state"], answer["version"]) == ("published", 2)
 
 
 def test_only_the_owner_can_reach_it(running: Bench) -> None:
     """The socket's mode is 0600."""
-    assert 0o600 == stat.S_IMODE((running.home / "agent.sock").stat().st_mode)
+    assert stat.S_IMODE((running.home / "agent.sock").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("sent", [b"\n", b"nonsense\n", b"[]\n", b'{"name": 3}\n', b'{"name": "status"}\n'])
@@ -106,7 +106,7 @@ def test_a_client_that_hangs_up_is_forgotten(running: Bench) -> None:
             client.sendall(sent)
 
     with session(running.home, never) as ask:  # type: ignore[arg-type]
-        assert "ok" == ask("status")["state"]
+        assert ask("status")["state"] == "ok"
 
 
 def test_a_deep_home_is_no_obstacle(tmp_path: Path) -> None:
@@ -115,11 +115,15 @@ def test_a_deep_home_is_no_obstacle(tmp_path: Path) -> None:
     while len(str(folder)) < 200:
         folder /= "a-rather-long-name-of-a-folder"
     folder.mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
-        with short_address(folder / "agent.sock") as address:
-            server.bind(address)
-            server.listen()
-            client.connect(address)
+    unix = socket.AF_UNIX
+    with (
+        socket.socket(unix) as server,
+        socket.socket(unix) as client,
+        short_address(folder / "agent.sock") as name,
+    ):
+        server.bind(name)
+        server.listen()
+        client.connect(name)
 
     assert (folder / "agent.sock").is_socket()
 
@@ -132,6 +136,6 @@ def test_without_a_running_agent_the_work_is_done_here(bench: Bench) -> None:
     assert not is_running(bench.home)
 
     with session(bench.home, bench.make) as ask:
-        assert 0 == ask("status")["samples"]
+        assert ask("status")["samples"] == 0
         with pytest.raises(NoModelError):
             ask("predict", {"names": []})

@@ -25,20 +25,22 @@ def test_readiness_is_one_datagram(tmp_path: Path, manager_socket: socket.socket
     """READY=1 arrives as it was sent."""
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")}).tell("READY=1")
 
-    assert b"READY=1" == manager_socket.recv(100)
+    assert manager_socket.recv(100) == b"READY=1"
 
 
 def test_the_watchdog_is_pinged_twice_in_its_time(tmp_path: Path, manager_socket: socket.socket) -> None:
     """Pings go out at half the granted time, however often the loop turns."""
     clock = FakeClock()
-    manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"}, monotonic=clock)
+    manager = ServiceManager(
+        {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"}, monotonic=clock
+    )
     for _ in range(100):
         manager.alive()
         clock.advance(0.1)
     manager.tell("END")
     heard = iter(lambda: manager_socket.recv(100), b"END")
 
-    assert [b"WATCHDOG=1", b"WATCHDOG=1"] == list(heard)
+    assert list(heard) == [b"WATCHDOG=1", b"WATCHDOG=1"]
 
 
 def test_nobody_listens() -> None:
