@@ -118,9 +118,10 @@ class Settling:
 
     def forget_gone(self, is_there: Callable[[Key], bool]) -> None:
         """Forget the files that were handed out and have left."""
-        for key in [key for key in self._out if not is_there(key)]:
+        gone = [key for key in self._out if not is_there(key)]
+        for key in gone:
             self.forget(key)
-        if not self._out:
+        if gone and not self._out:
             self._find_earliest()
 
     def _look(self, key: Key) -> _Look | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edge_agent.errors import DamagedError, DiskFullError, StoreError
+from edge_agent.store.atomic import store_error
 
 _APPLICATION_ID = 0x65646765  # "edge": tells our file from any other SQLite database
 _BUSY_SECONDS = 5.0
@@ -156,7 +157,7 @@ class Database:
         except sqlite3.Error as error:
             raise self._store_error(error) from error
         except OSError as error:
-            raise StoreError(f"{self.path}: the database cannot be opened: {error.strerror}") from error
+            raise store_error(error, self.path, "open the database") from error
 
     def _store_error(self, error: sqlite3.Error) -> StoreError:
         code = getattr(error, "sqlite_errorcode", None)

@@ -82,8 +82,12 @@ class SampleStore:
         self._reserve = Reserve(path.with_name(path.name + "-reserve"), _RESERVE_BYTES)
         if not read_only:
             self._reserve.hold()
-            with self._database.reading() as connection:
-                self._index = DigestIndex(connection.execute("SELECT digest, sequence FROM samples"))
+            try:
+                with self._database.reading() as connection:
+                    self._index = DigestIndex(connection.execute("SELECT digest, sequence FROM samples"))
+            except BaseException:
+                self._database.close()
+                raise
 
     def close(self) -> None:
         """Close the database; calling it again is fine."""

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -296,6 +297,93 @@ class TestDirectories:
 
         with pytest.raises(StoreError, match="file"):
             make_folder(tmp_path / "file" / "folder")
+
+
+class TestOrder:
+    """A power cut keeps what was synced; what was not may be lost or empty, so the order is the promise."""
+
+    LOG = """
+from edge_agent.store import atomic
+
+def noted(name, function):
+    def wrapper(*arguments, **more):
+        what = arguments[0]
+        path = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else os.fspath(what)
+        print(name, pathlib.Path(path).relative_to(sys.argv[2]), flush=True)
+        return function(*arguments, **more)
+    return wrapper
+
+for name in ("fsync", "replace", "rename", "unlink"):
+    setattr(os, name, noted(name, getattr(os, name)))
+home = pathlib.Path(sys.argv[2])
+"""
+
+    def log(self, child, home, code):
+        """What reaches the disk, in order; temporary names become `*`."""
+        done = child(self.LOG + code, home)
+        assert done.stderr == ""
+        return [re.sub(r"\.edge-agent-[\d-]+", "*", line) for line in done.stdout.splitlines()]
+
+    def test_of_a_write(self, tmp_path, child):
+        """The bytes, then the name, then the folder."""
+        assert self.log(child, tmp_path, "atomic.write_file(home / 'file', b'x')") == [
+            "fsync *",
+            "replace *",
+            "fsync .",
+        ]
+
+    def test_of_a_copy(self, tmp_path, child):
+        """The same for a copy under a free name."""
+        assert self.log(child, tmp_path, "atomic.copy_file(open(sys.executable, 'rb'), home / 'file')")[
+            -3:
+        ] == [
+            "fsync *",
+            "replace *",
+            "fsync .",
+        ]
+
+    def test_of_moves(self, tmp_path, child):
+        """Each file is synced before its rename, and every folder once after the last one."""
+        (tmp_path / "in").mkdir()
+        (tmp_path / "out").mkdir()
+        for name in "ab":
+            (tmp_path / "in" / name).touch()
+
+        assert self.log(
+            child, tmp_path, "atomic.move_files([(home / 'in' / n, home / 'out' / n) for n in 'ab'])"
+        ) == ["fsync in/a", "replace in/a", "fsync in/b", "replace in/b", "fsync out", "fsync in"]
+
+    def test_of_a_move_across_file_systems(self, tmp_path, small_disk, child):
+        """The copy is durable, under its name, before the original goes."""
+        (tmp_path / "p").touch()
+
+        assert self.log(child, tmp_path, "atomic.move_file(home / 'p', home / 'small' / 'q')") == [
+            "fsync p",
+            "replace p",
+            "fsync small/*",
+            "replace small/*",
+            "fsync small",
+            "unlink p",
+            "fsync small",
+            "fsync .",
+        ]
+
+    def test_of_publishing(self, tmp_path, child):
+        """Every file and folder is durable before the one rename, both parents after it."""
+        (tmp_path / "staging" / "1" / "deep").mkdir(parents=True)
+        (tmp_path / "staging" / "1" / "deep" / "file").touch()
+        (tmp_path / "versions").mkdir()
+
+        assert self.log(
+            child, tmp_path, "atomic.publish_directory(home / 'staging' / '1', home / 'versions' / '1')"
+        ) == [
+            "fsync staging/1",
+            "fsync staging/1/deep/file",
+            "fsync staging/1/deep",
+            "rename staging/1",
+            "fsync versions",
+            "fsync staging",
+        ]
 
 
 class TestProcessLock:

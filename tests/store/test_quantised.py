@@ -43,6 +43,13 @@ def test_size_and_ends_of_the_range():
     assert decode_features(data)[-1] == pytest.approx(5, rel=1e-6)
 
 
+def test_range_too_small_for_a_scale():
+    """Numbers so close that a 255th of their distance is no float32 still come back as near as float32 allows."""
+    row = np.array([0, 50, 100], dtype=np.float32) * np.finfo(np.float32).smallest_subnormal
+
+    assert (decode_features(encode_features(row)) == row).all()
+
+
 @pytest.mark.parametrize("value", [0.0, -2.5, 1e30])
 def test_constant_row_comes_back_exactly(value):
     """A row of one value has no range and loses nothing."""

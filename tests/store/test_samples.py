@@ -383,6 +383,14 @@ class TestLife:
             with pytest.raises(StoreError, match=r"agent\.db"):
                 reader.set_meta("a", "b")
 
+    def test_looking_when_nobody_writes(self, tmp_path, new_sample):
+        """A read-only store also opens what its writer has closed."""
+        with SampleStore(tmp_path / "agent.db") as store:
+            store.add([new_sample(1)], "fp")
+        with SampleStore(tmp_path / "agent.db", read_only=True) as reader:
+            assert reader.counts() == {"cat": 1}
+            assert reader.revision == 1
+
     def test_looking_where_nothing_is(self, tmp_path):
         """A read-only store makes no file, and says that there is none."""
         with pytest.raises(StoreError, match="no database here yet"):

@@ -235,6 +235,15 @@ class TestInTheWay:
         with pytest.raises(DiskFullError, match=r"agent\.db"):
             SampleStore(small_disk / "agent.db")
 
+    def test_opening_without_inodes(self, small_disk):
+        """Where no more files can be made it is the same error."""
+        with contextlib.suppress(OSError):
+            for number in range(100):
+                (small_disk / str(number)).touch()
+
+        with pytest.raises(DiskFullError, match=r"agent\.db"):
+            SampleStore(small_disk / "agent.db")
+
 
 @pytest.mark.measured
 def test_bytes_written_for_a_sample(tmp_path, new_sample):
