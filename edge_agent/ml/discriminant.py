@@ -50,8 +50,10 @@ class Precision:
     def quadratic(self, rows: Matrix) -> Matrix:
         """x' A^-1 x [n] of rows [n, D]; in the precision of the axes."""
         axes = self.scatter.axes
-        inside = np.asarray(rows.astype(axes.dtype) @ axes.T, dtype=np.float64)
-        return np.asarray(((rows**2).sum(axis=1) - inside**2 @ self.share) / self.ridge)
+        inside = np.asarray(rows.astype(axes.dtype, copy=False) @ axes.T, dtype=np.float64)
+        length = np.einsum("nd,nd->n", rows, rows)
+        np.square(inside, out=inside)
+        return np.asarray((length - inside @ self.share) / self.ridge)
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,13 @@ def solve(
     ridge = shrinkage * scatter.trace / N / min(N - 1.0, Z.shape[1])
     precision = Precision(scatter, N, ridge)
     centre = n @ M / N
-    m, x = M - centre, Z - centre
+    m = M - centre
     coef = precision.times(m).T
     V = m @ coef
     out = n[y] >= 2.0
     estimates, scores = before, None
     if out.any():
-        x, y = x[out], y[out]
+        x, y = (Z if out.all() else Z[out]) - centre, y[out]
         far = leave_one_out_distances(precision.quadratic(x), x @ coef, V, y, n, N)
         own = far[np.arange(len(y)), y]
         tau = small_class_bias(own, n[y])

@@ -165,7 +165,9 @@ class Scatter:
         # rounding too.
         keep = eigenvalues > max(float(eigenvalues[-1]), 0.0) * 1e-13 if len(B) else np.zeros(0, dtype=bool)
         kept = eigenvalues[keep]
-        return cls(kept, (vectors[:, keep] / np.sqrt(kept)).T @ B)
+        axes = vectors[:, keep].T @ B
+        axes /= np.sqrt(kept)[:, None]
+        return cls(kept, axes)
 
     @classmethod
     def from_matrix(cls, S: Matrix) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
@@ -93,28 +93,27 @@ class LDAHead:
         old = self.learned
         dual = rows.count + len(old.scatter.eigenvalues) + len(old.classes) <= DUAL_ROWS
         statistics = ClassStatistics(self.n_features, gram=not dual)
-        kept: list[Matrix] = []
+        kept: list[NDArray[np.float32]] = []
         labels: list[str] = []
         marks: list[int] = []
         index = 0
         for index, (X, names) in enumerate(feature_blocks(rows, rows=BLOCK_ROWS)):
-            Z = signed_root(X)
-            statistics.add(Z, names)
+            statistics.add(signed_root(X), names)
             if dual:
-                kept.append(Z)
+                kept.append(X)
                 labels += names
             else:
                 # Which samples are left out later must not depend on their order, so their content decides.
                 marks += [zlib.crc32(row) for row in X]
             yield TrainingProgress("mini_batch", 0, index)
-        samples = (np.concatenate(kept), labels) if dual else _sampled(rows, marks)
-        kept.clear()
         counts, means = _merged(statistics, old)
+        scatter = _scatter(statistics, old, (kept, labels) if dual else None)
+        del statistics  # its Gram matrix is the largest thing here, and no longer needed
         self.learned, metrics = solve(
             counts,
             means,
-            _scatter(statistics, old, samples if dual else None),
-            samples,
+            scatter,
+            (_unit_rows(kept, len(labels)), labels) if dual else _sampled(rows, marks),
             old.estimates,
             shrinkage=float(settings[MLParameterKey.SHRINKAGE]),
             empirical_prior=settings[MLParameterKey.PRIOR] == "empirical",
@@ -182,16 +181,30 @@ class LDAHead:
         return copy.copy(self)
 
 
+def _unit_rows(blocks: Iterable[NDArray[np.float32]], n: int, before: int = 0) -> Matrix:
+    """The unit vectors of n samples in one array, with room for `before` rows in front of them."""
+    Z = np.empty((0, 0))
+    filled = before
+    for X in blocks:
+        if not len(Z):
+            Z = np.empty((before + n, X.shape[1]))
+        Z[filled : filled + len(X)] = signed_root(X)
+        filled += len(X)
+    return Z
+
+
 def _sampled(rows: TrainingRows, marks: list[int]) -> tuple[Matrix, list[str]]:
-    """At most `ESTIMATE_ROWS` samples, those with the smallest marks."""
+    """At most `ESTIMATE_ROWS` samples, those with the smallest marks, as unit vectors."""
     chosen = sorted(np.argsort(np.array(marks), kind="stable")[:ESTIMATE_ROWS].tolist())
-    Z = np.empty((len(chosen), rows.n_features))
     labels: list[str] = []
-    for start in range(0, len(chosen), BLOCK_ROWS):
-        X, names = rows.arrays(chosen[start : start + BLOCK_ROWS])
-        Z[start : start + len(X)] = signed_root(X)
-        labels += names
-    return Z, labels
+
+    def blocks() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(chosen), BLOCK_ROWS):
+            X, names = rows.arrays(chosen[start : start + BLOCK_ROWS])
+            labels.extend(names)
+            yield X
+
+    return _unit_rows(blocks(), len(chosen)), labels
 
 
 def _merged(statistics: ClassStatistics, old: Discriminant) -> tuple[dict[str, float], dict[str, Matrix]]:
@@ -206,7 +219,7 @@ def _merged(statistics: ClassStatistics, old: Discriminant) -> tuple[dict[str, f
 
 
 def _scatter(
-    statistics: ClassStatistics, old: Discriminant, kept: tuple[Matrix, list[str]] | None
+    statistics: ClassStatistics, old: Discriminant, kept: tuple[list[NDArray[np.float32]], list[str]] | None
 ) -> Scatter:
     """The within-class scatter of old and new samples together, from kept rows or from the Gram matrix.
 
@@ -219,12 +232,17 @@ def _scatter(
         for name, count, mean in zip(old.classes, old.counts, old.means, strict=True)
         if name in new_means
     ]
-    parts = [old.scatter.rows(), *([np.stack(shifts)] if shifts else [])]
+    parts = [*old.scatter.rows(), *shifts]
     if kept is not None:
-        Z, labels = kept
-        deviations = Z - np.stack([new_means[label] for label in labels])
-        return Scatter.from_rows(np.concatenate([*parts, deviations]))
+        blocks, labels = kept
+        B = _unit_rows(blocks, len(labels), before=len(parts))
+        for row, part in enumerate(parts):
+            B[row] = part
+        for row, label in enumerate(labels, start=len(parts)):
+            B[row] -= new_means[label]
+        return Scatter.from_rows(B)
     Sw = statistics.within_scatter()
-    for part in parts:
-        Sw += part.T @ part
+    if parts:
+        P = np.stack(parts)
+        Sw += P.T @ P
     return Scatter.from_matrix(Sw)
