@@ -77,9 +77,15 @@ class SampleStore:
     ) -> None:
         self.path = path
         self._clock = clock
-        self._database = Database(path, (rows.FORMAT_1,), read_only=read_only, check=check)
-        self._index = DigestIndex()
         self._reserve = Reserve(path.with_name(path.name + "-reserve"), _RESERVE_BYTES)
+        try:
+            self._database = Database(path, (rows.FORMAT_1,), read_only=read_only, check=check)
+        except DiskFullError:
+            if read_only:
+                raise
+            self._reserve.release()  # a few pages are enough to open and to answer
+            self._database = Database(path, (rows.FORMAT_1,), check=check)
+        self._index = DigestIndex()
         if not read_only:
             self._reserve.hold()
             try:

@@ -259,6 +259,14 @@ class TestDamage:
             (path / name).write_bytes(content)
         three.verify(2)
 
+    def test_a_changed_word_in_the_manifest_is_found(self, three):
+        """A figure that somebody improved in the manifest makes the version a damaged one."""
+        path = three.get(2).path / "manifest.json"
+        path.write_text(path.read_text().replace("0.75", "0.95"))
+
+        with pytest.raises(DamagedError, match=r"manifest\.json: not the bytes that were written"):
+            three.verify(2)
+
     def test_missing_and_additional_files(self, three):
         """What is missing and what does not belong there are both named."""
         path = three.get(2).path
@@ -463,6 +471,23 @@ def test_readers_never_see_half_a_version(three):
 
     assert wrong == []
     assert len(seen) > 1
+
+
+def test_reader_overtaken_by_a_publication(registry):
+    """A version that is replaced and removed while a reader looks at it is no damage: the reader looks again."""
+    registry.publish(fill, facts())
+
+    class Overtaken(VersionRegistry):
+        def _resolve(self, pointed):
+            if pointed == 1:
+                registry.publish(fill, facts())
+                registry.remove(1)
+            return super()._resolve(pointed)
+
+    reader = Overtaken(registry.folder)
+
+    assert reader.current().number == 2
+    assert reader.damage == []
 
 
 def test_another_process_reads(three):

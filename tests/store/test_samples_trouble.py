@@ -235,6 +235,28 @@ class TestInTheWay:
         with pytest.raises(DiskFullError, match=r"agent\.db"):
             SampleStore(small_disk / "agent.db")
 
+    def test_opening_again_on_a_full_disk(self, small_disk, fill_disk, new_sample):
+        """A store that is there opens without any room, answers, and forgets; only adding waits for room."""
+        with SampleStore(small_disk / "agent.db") as store:
+            store.add([new_sample(i) for i in range(10)], "fp")
+        fill_disk(small_disk)
+
+        with SampleStore(small_disk / "agent.db") as store:
+            assert store.count() == 10
+            store.remove(new_sample(1).digest)
+            with pytest.raises(DiskFullError):
+                store.add([new_sample(100 + i, n_features=500) for i in range(500)], "fp2")
+            assert store.count() == 9
+
+    def test_looking_on_a_full_disk(self, small_disk, fill_disk, new_sample):
+        """Another process that only looks is told that there is no room, not that something is broken."""
+        with SampleStore(small_disk / "agent.db") as store:
+            store.add([new_sample(1)], "fp")
+        fill_disk(small_disk)
+
+        with pytest.raises(DiskFullError, match=r"agent\.db"):
+            SampleStore(small_disk / "agent.db", read_only=True)
+
     def test_opening_without_inodes(self, small_disk):
         """Where no more files can be made it is the same error."""
         with contextlib.suppress(OSError):
