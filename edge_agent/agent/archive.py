@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge_agent.agent.home import Home
-from edge_agent.store.atomic import move_file, remove_file
+from edge_agent.store.atomic import move_files, remove_file
 from edge_agent.store.samples import Sample
 
 DIGEST_PART = 16
@@ -37,13 +37,20 @@ class Archive:
         stored = Path(sample.stored_path)
         return str(stored.parent.parent / label / stored.name)
 
-    def keep(self, source: Path, stored_path: str) -> None:
-        """Move a file to its place; one that is there already makes `source` superfluous."""
-        target = self._home.path / stored_path
-        if target.exists():
-            remove_file(source)
-        else:
-            move_file(source, target)
+    def keep(self, files: Iterable[tuple[Path, str]]) -> None:
+        """Move files to their places, each folder synced once; a place of "" means that a file is not kept.
+
+        A picture that is in its place already makes the file that came superfluous.  Raises `DiskFullError` or
+        `StoreError`; a file that could not be moved stays where it is.
+        """
+        moves: dict[Path, Path] = {}
+        for source, stored_path in files:
+            target = self._home.path / stored_path
+            if not stored_path or target in moves.values() or target.exists():
+                remove_file(source)
+            else:
+                moves[source] = target
+        move_files(list(moves.items()))
 
     def find(self, sample: Sample) -> Path | None:
         """The picture of a sample, or None when it was not kept."""
@@ -59,7 +66,7 @@ class Archive:
         target = self._home.path / sample.stored_path
         for copy in self._copies(sample.digest):
             if copy != target:
-                self.keep(copy, sample.stored_path)
+                self.keep([(copy, sample.stored_path)])
 
     def remove(self, digest: str) -> None:
         """Remove every copy of a picture, wherever a crash may have left one."""

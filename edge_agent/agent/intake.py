@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.agent.archive import Archive
@@ -17,7 +17,7 @@ from edge_agent.config import DropFolderConfig, PicturesConfig
 from edge_agent.errors import LabelError, PluginError, StoreError
 from edge_agent.plugins import PluginHost
 from edge_agent.store.atomic import move_file, remove_file, write_file
-from edge_agent.store.samples import AddResult, NewSample, Rejection, SampleStore
+from edge_agent.store.samples import NewSample, Rejection, SampleStore
 from edge_agent.vision.engine import Engine, Extraction
 
 log = logging.getLogger(__name__)
@@ -164,13 +164,19 @@ class Intake:
         results = self._store.add(
             [self._new_sample(pending) for pending in whole], self._engine.facts.fingerprint
         )
+        # The samples are safe from here on; a file that a crash leaves behind is found again by its digest.
+        self._archive.keep(
+            (pending.job.arrival.path, result.sample.stored_path)
+            for pending, result in zip(whole, results, strict=True)
+        )
         for pending, result in zip(whole, results, strict=True):
             self._first_failures.pop(pending.job.arrival.path, None)
-            self._leave(pending.job.arrival, result)
             if result.kind == "duplicate":
                 log.info("%s is known already and counts once", printable(pending.job.arrival.name))
-            else:
-                self._plugins.sample_ingested(sample=result.sample)
+                continue
+            if result.kind == "relabelled":
+                self._archive.settle(result.sample)
+            self._plugins.sample_ingested(sample=result.sample)
         return len(whole)
 
     def _new_sample(self, pending: _Pending) -> NewSample:
@@ -189,20 +195,6 @@ class Intake:
             height=extraction.height,
             features=extraction.features,
         )
-
-    def _leave(self, arrival: Arrival, result: AddResult) -> None:
-        """Let the file go where the database says it is; a picture that is there already is only taken away."""
-        sample = result.sample
-        if result.kind == "relabelled":
-            path = self._archive.path_under(sample, sample.label)
-            self._store.set_stored_path(sample.digest, path)
-            sample = replace(sample, stored_path=path)
-        if sample.stored_path:
-            self._archive.keep(arrival.path, sample.stored_path)
-            if result.kind == "relabelled":
-                self._archive.settle(sample)
-        else:
-            remove_file(arrival.path)
 
     def reject(self, arrival: Arrival, reason: str) -> int:
         """Put a file aside with its reason beside it, so that it never stops the others."""
