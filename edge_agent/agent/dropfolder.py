@@ -184,12 +184,15 @@ class DropFolder:
     def still_same(self, arrival: Arrival, fd: int | None = None) -> bool:
         """Whether the file (and the one open as `fd`) is the one that was handed out, unchanged."""
         try:
-            states = [arrival.path.lstat()] + ([os.fstat(fd)] if fd is not None else [])
+            descriptor = open_file(self.path, *arrival.key)
         except OSError:
-            states = []
-        same = bool(states) and all(
-            stat.S_ISREG(state.st_mode) and Signature.of(state) == arrival.signature for state in states
-        )
+            same = False
+        else:
+            states = [os.fstat(each) for each in (descriptor, fd) if each is not None]
+            os.close(descriptor)
+            same = all(
+                stat.S_ISREG(state.st_mode) and Signature.of(state) == arrival.signature for state in states
+            )
         if not same:
             self._look_again(arrival.key)
         return same

@@ -72,13 +72,17 @@ class Watch:
             and all(part.is_alive() for part in observer.emitters)
         )
 
+    def handler(self) -> FileSystemEventHandler:
+        """What watchdog's threads call."""
+        return _Handler(self, self._root.resolve())
+
     def start(self) -> str:
         """Begin to listen; the reason when that is not possible, or nothing."""
         observer: BaseObserver | None = None
         root = self._root.resolve()  # the folder itself may be a link; what is watched is where it leads
         try:
             observer = self._make_observer()
-            observer.schedule(_Handler(self, root), str(root), recursive=True)
+            observer.schedule(self.handler(), str(root), recursive=True)
             observer.start()
         except OSError as error:
             if observer is not None:

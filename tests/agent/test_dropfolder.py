@@ -13,10 +13,24 @@ import time
 from pathlib import Path
 
 import pytest
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirModifiedEvent,
+    FileClosedEvent,
+    FileClosedNoWriteEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileOpenedEvent,
+    FileSystemEvent,
+)
 from watchdog.observers import Observer
 
 from edge_agent.agent.dropfolder import DropFolder, deliver
-from edge_agent.agent.listing import is_ignored
+from edge_agent.agent.listing import FolderListing, Signature, is_ignored
+from edge_agent.agent.settling import Settling
 from edge_agent.agent.watch import Watch, remote_file_system
 from edge_agent.config import DropFolderConfig
 from edge_agent.errors import LabelError, StoreError, UserError
@@ -287,6 +301,20 @@ class TestHandingOut:
         clock.advance(2.0)
         assert one.names() == ["cat/p.jpg"]
 
+    def test_not_again_while_it_is_worked_on(self, bench, clock):
+        """A listing in between does not hand out again what was handed out just now."""
+        one = bench()
+        one.put("cat/p.jpg")
+        one.names()
+        clock.advance(2.0)
+        assert one.names() == ["cat/p.jpg"]
+
+        one.put("cat/other.jpg")
+        clock.advance(1.0)
+        one.folder._watch.ring()
+        assert one.names() == []
+        assert one.folder.pending == 2
+
     def test_put_back_for_longer(self, bench, clock):
         """A file can be put off for as long as the caller wants."""
         one = bench()
@@ -318,6 +346,32 @@ class TestHandingOut:
         assert one.names() == ["cat/p.jpg"]
 
 
+class TestFolderThatCannotBeRead:
+    def test_what_is_known_is_kept(self):
+        """A folder that cannot be read for once loses nothing: its files need not settle again."""
+        settling = Settling(2.0)
+        listing = FolderListing("cat", files=[("p.jpg", Signature(1, 2, 3))])
+        settling.see([listing], 0.0, lambda: 0.0)
+
+        settling.see([FolderListing("cat", error="closed")], 1.0, lambda: 1.0)
+        assert len(settling) == 1
+        settling.see([listing], 2.0, lambda: 2.0)
+
+        assert [key for key, _, _ in settling.take(9, 2.0)] == [("cat", "p.jpg")]
+
+    def test_a_look_is_as_late_as_its_listing(self):
+        """The wait begins when the first listing ends, however long it took."""
+        settling = Settling(2.0)
+        listing = FolderListing("cat", files=[("p.jpg", Signature(1, 2, 3))])
+        settling.see([listing], 0.0, lambda: 5.0)
+
+        settling.see([listing], 6.0, lambda: 6.0)
+        assert settling.take(9, 6.0) == []
+        settling.see([listing], 7.0, lambda: 7.0)
+
+        assert len(settling.take(9, 7.0)) == 1
+
+
 class TestOpening:
     @pytest.fixture
     def ready(self, bench, clock):
@@ -335,8 +389,7 @@ class TestOpening:
         one, arrival = ready
         secret = tmp_path / "secret"
         secret.mkdir()
-        (secret / "p.jpg").write_bytes(b"x")
-        os.utime(secret / "p.jpg", (5, 5))
+        os.link(arrival.path, secret / "p.jpg")  # so that only the link gives it away
         arrival.path.unlink()
         if how == "rewritten":
             arrival.path.write_bytes(b"xy")
@@ -563,6 +616,11 @@ class TestDegrading:
         next_look = one.folder.next_look()
         assert next_look is not None
         assert clock.now < next_look <= clock.now + 5.0
+        clock.advance(60.0)
+        one.names()
+        next_look = one.folder.next_look()
+        assert next_look is not None
+        assert clock.now < next_look <= clock.now + 5.0
 
         one.put("cat/p.jpg")
         clock.advance(5.0)
@@ -714,22 +772,43 @@ class TestWhenToLook:
         one.names()
         assert one.folder.pending == 1
 
-    def test_own_reading_and_taking_away_does_not_ring(self, bench, clock, tmp_path):
-        """Listing, opening and moving files out is no reason to look again."""
-        one = bench(watch_events=True)
-        path = one.put("cat/p.jpg")
-        assert one.wait_for(lambda: (one.folder.ready(0), one.folder.pending)[1] == 1)
-        one.folder._watch.heard.clear()
-        one.folder._watch.answer()
+    @pytest.mark.parametrize(
+        ("event", "rings"),
+        [
+            (FileCreatedEvent("drop/cat/p.jpg"), True),
+            (FileModifiedEvent("drop/cat/p.jpg"), True),
+            (FileClosedEvent("drop/cat/p.jpg"), True),
+            (FileMovedEvent("drop/cat/.p.jpg.tmp", "drop/cat/p.jpg"), True),
+            (DirCreatedEvent("drop/cat"), True),
+            (DirDeletedEvent("drop"), True),
+            (FileCreatedEvent("drop/cat/p.part"), False),
+            (FileMovedEvent("drop/cat/p.jpg", "drop/cat/.hidden"), False),
+            (FileDeletedEvent("drop/cat/p.jpg"), False),
+            (FileOpenedEvent("drop/cat/p.jpg"), False),
+            (FileClosedNoWriteEvent("drop/cat/p.jpg"), False),
+            (DirModifiedEvent("drop/cat"), False),
+        ],
+        ids=lambda value: (
+            f"{value.event_type} {value.src_path}" if isinstance(value, FileSystemEvent) else str(value)
+        ),
+    )
+    def test_what_rings(self, event, rings):
+        """What may be an arrival rings; our own reading and taking away does not, or it would never be quiet."""
+        rung = []
+        watch = Watch(Path("drop"), lambda: rung.append(1))
 
-        path.read_bytes()
-        path.rename(tmp_path / "p.jpg")
-        assert one.folder._watch.heard.wait(PATIENCE_SECONDS)
-        (one.path / "cat" / ".edge-agent-1").write_bytes(b"")
-        (one.path / "sentinel").mkdir()
-        assert one.folder._watch.rang.wait(PATIENCE_SECONDS)
+        watch.handler().dispatch(event)
 
-        assert one.folder._watch.answer() == set()
+        assert (len(rung), watch.rang.is_set()) == ((1, True) if rings else (0, False))
+        assert watch.heard.is_set()
+
+    def test_watch_that_cannot_begin_leaves_no_thread(self, tmp_path):
+        """A folder that is not there is a reason, and whatever was started by then has ended."""
+        before = threading.active_count()
+
+        assert "cannot be watched" in Watch(tmp_path / "nothing", lambda: None).start()
+
+        assert threading.active_count() == before
 
     def test_polling_by_configuration(self, bench):
         """The configuration can ask for polling, and nothing is watched then."""
