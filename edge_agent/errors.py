@@ -1,21 +1,21 @@
 """This is where every exception of the project is defined.
 
-    EdgeAgentError
-    ├── UserError                  what a person can mend; one line, exit status 2
-    │   ├── ConfigError            every problem of a configuration at once
-    │   ├── LabelError             a label that cannot be a folder name
-    │   ├── HomeError              the state directory cannot be used
-    │   │   └── HomeLockedError    another process holds it
-    │   ├── PluginError            a plugin that cannot be loaded, or that gave a wrong answer
-    │   ├── NotFoundError          a sample, a version or a file that is not there
-    │   └── NoModelError           nothing has been published yet
-    ├── ImageError                 this picture will fail again the same way
-    ├── ExtractorError             the extractor file or its runtime is unusable
-    │   └── EngineError            the child process died, hung or answered nonsense
-    ├── StoreError                 the disk or the database refused
-    │   ├── DiskFullError          no room; try again when there is
-    │   └── DamagedError           bytes are there but not the ones that were written
-    └── MLModelError               Core ML's error, with Apple's code
+EdgeAgentError
+├── UserError                  what a person can mend; one line, exit status 2
+│   ├── ConfigError            every problem of a configuration at once
+│   ├── LabelError             a label that cannot be a folder name
+│   ├── HomeError              the state directory cannot be used
+│   │   └── HomeLockedError    another process holds it
+│   ├── PluginError            a plugin that cannot be loaded, or that gave a wrong answer
+│   ├── NotFoundError          a sample, a version or a file that is not there
+│   └── NoModelError           nothing has been published yet
+├── ImageError                 this picture will fail again the same way
+├── ExtractorError             the extractor file or its runtime is unusable
+│   └── EngineError            the child process died, hung or answered nonsense
+├── StoreError                 the disk or the database refused
+│   ├── DiskFullError          no room; try again when there is
+│   └── DamagedError           bytes are there but not the ones that were written
+└── MLModelError               Core ML's error, with Apple's code
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ STOREYS = """
     agent.control | agent.asking
     agent.sockets
     agent.agent
+    agent.updating
     agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.refresh
@@ -53,7 +54,7 @@ STOREYS = """
     agent.settling
     agent.status | agent.listing
     ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
-    agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic | store.digests | vision.wire
+    agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic | store.lock | store.digests | vision.wire
     config | hookspecs
     errors
 """
@@ -69,7 +70,7 @@ DOORS = {
     "PIL": {"vision.images", "cli.pictures"},
     "ai_edge_litert": {"vision.runtime"},
     "click": {"cli", "cli.*"},
-    "fcntl": {"store.atomic"},
+    "fcntl": {"store.lock"},
     "pluggy": {"hookspecs", "plugins"},
     "rich": {"cli", "cli.*"},
     "signal": {"agent.daemon", "vision.worker"},

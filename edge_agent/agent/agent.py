@@ -6,18 +6,17 @@ import logging
 import queue
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_agent.agent.home import Home
-from edge_agent.agent.learning import Outcome
-from edge_agent.agent.pauses import REST_SECONDS, Pauses
-from edge_agent.agent.policy import UpdateSituation, wait_seconds
+from edge_agent.agent.pauses import Pauses
 from edge_agent.agent.requests import UPDATE, Request, answer
 from edge_agent.agent.stages import Clocks, MakeEngine, Stages, open_stages
 from edge_agent.agent.status import AgentState, StatusFile
 from edge_agent.agent.summary import summarise
+from edge_agent.agent.updating import Updating
 from edge_agent.config import Config
 from edge_agent.errors import EdgeAgentError, StoreError, UserError
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
@@ -63,12 +62,11 @@ class Agent:
         self._inbox: queue.SimpleQueue[Request | TaskStateChange | TrainingEvent | _Bell] = (
             queue.SimpleQueue()
         )
-        self._updates: list[Request] = []
-        self._task_ended = False
         self._started = False
         self._pauses = Pauses(self._clocks.monotonic)
-        self._postponed_at: float | None = None
+        self._alive: Callable[[], None] = lambda: None
         self._stages: Stages | None = None
+        self._updating: Updating | None = None
         self._status: StatusFile | None = None
         self.stopping = ""
         self.longest_wait_seconds = 3600.0
@@ -91,6 +89,7 @@ class Agent:
             clocks=self._clocks,
             make_engine=self._make_engine,
         )
+        self._updating = Updating(self._stages, self._plugins, self._config.update, self._clocks.monotonic)
         self._status = StatusFile(self._home.status_path, monotonic=self._clocks.monotonic)
 
     def start(self) -> None:
@@ -137,12 +136,11 @@ class Agent:
     def stop(self, reason: str) -> None:
         """End `run` after the step under way; any thread, and safe in a signal handler."""
         self.stopping = reason
-        if self._stages is not None:
-            self._stages.learning.cancel()
         self._inbox.put(_Bell())
 
     def run(self, alive: Callable[[], None] = lambda: None) -> None:
         """Step until `stopping` has a reason; `alive` is called once in each round of the loop."""
+        self._alive = alive
         while not self.stopping:
             alive()
             self.step_when_due()
@@ -184,51 +182,14 @@ class Agent:
             stages.refresh.step(self._go_on)
 
     def _go_on(self) -> bool:
-        """Answer what was asked between two pictures; False when the agent is to stop."""
+        """Answer what was asked between two pictures and show that there is progress; False when it is to stop."""
         self._drain()
+        self._write_status()
+        self._alive()
         return not self.stopping
 
     def _learn(self) -> None:
-        learning, _serving = self._open_stages.learning, self._open_stages.serving
-        if learning.task is not None:
-            if self._task_ended:
-                self._task_ended = False
-                self._conclude()
-            return
-        if self._updates and self._pauses.trouble("intake"):
-            self._reply_updates(learning.nothing(self._pauses.trouble("intake"), state="failed"))
-        if self._updates and self._open_stages.intake.busy():
-            return
-        situation = self._situation(forced=any(request.arguments.get("force") for request in self._updates))
-        if self._updates and situation.new_samples > 0:
-            situation = replace(situation, forced=True)
-        decision = self._plugins.ready_to_update(situation)
-        if decision.answer:
-            facts = self._open_stages.engine.start()
-            if self._open_stages.refresh.remaining(facts.fingerprint):
-                return
-            if learning.start(facts):
-                log.info("update started: %s", decision.reason)
-                self._postponed_at = None
-                return
-        elif wait_seconds(situation, self._config.update) == 0.0:
-            # A plugin says no where the built-in policy would say yes: ask it again from time to time.
-            self._postponed_at = self._clocks.monotonic()
-        if self._updates:
-            self._reply_updates(learning.nothing(decision.reason))
-
-    def _conclude(self) -> None:
-        stages = self._open_stages
-        before = stages.serving.version
-        outcome = stages.learning.finish(before, stages.serving.model, stages.engine.start())
-        if outcome.state == "published":
-            stages.serving.reload()
-            version = stages.serving.version
-            assert version is not None
-            self._plugins.version_published(version=version)
-        self._reply_updates(outcome)
-        if outcome.state == "failed":
-            raise EdgeAgentError(outcome.message)
+        self._open_updating.step(self._pauses.trouble("intake"))
 
     # ------------------------------------------------------------------ inbox
 
@@ -252,33 +213,36 @@ class Agent:
         elif isinstance(message, TaskStateChange):
             self._plugins.task_state_changed(change=message)
         elif isinstance(message, TrainingEvent):
-            self._task_ended = self._task_ended or message.event == "training_end"
             self._plugins.training(message)
+            if message.event == "training_end":
+                self._open_updating.task_ended()
 
     def answer(self, request: Request) -> None:
         """Answer one request now, or put an update on the list; the thread that steps."""
         if request.name == UPDATE:
-            self._updates.append(request)
+            self._open_updating.ask(request)
             return
-        answer(request, self._open_stages.answers, self.facts)
-
-    def _reply_updates(self, outcome: Outcome) -> None:
-        waiting, self._updates = self._updates, []
-        for request in waiting:
-            request.reply.set_result(outcome.to_json())
+        try:
+            request.reply.set_result(answer(request, self._open_stages.answers, self.facts))
+        except EdgeAgentError as error:
+            request.fail(error)
+        except Exception as error:  # part of the step boundary: a bad question must not stop the service
+            log.exception("%s failed", request.name)
+            request.fail(EdgeAgentError(f"{request.name} failed: {type(error).__name__}: {error}"))
+        finally:
+            request.close_files()
 
     def _refuse_waiting(self) -> None:
         """Tell everybody who still waits that nothing will come, and plugins what training had to say."""
-        waiting, self._updates = self._updates, []
+        error = UserError("the agent stopped before it could answer")
+        self._open_updating.give_up(error)
         with suppress(queue.Empty):
             while True:
                 message = self._inbox.get_nowait()
                 if isinstance(message, Request):
-                    waiting.append(message)
+                    message.fail(error)
                 else:
                     self._handle(message)
-        for request in waiting:
-            request.fail(UserError("the agent stopped before it could answer"))
 
     # ------------------------------------------------------------------ time and status
 
@@ -287,11 +251,10 @@ class Agent:
         assert self._stages is not None, "the agent is not open"
         return self._stages
 
-    def _situation(self, *, forced: bool = False) -> UpdateSituation:
-        stages = self._open_stages
-        return stages.learning.situation(
-            stages.serving.version, stages.engine.facts, pending_files=stages.intake.pending, forced=forced
-        )
+    @property
+    def _open_updating(self) -> Updating:
+        assert self._updating is not None, "the agent is not open"
+        return self._updating
 
     def _patience(self) -> float:
         """Seconds until something is due by itself."""
@@ -300,13 +263,12 @@ class Agent:
         look = stages.intake.next_look()
         if look is not None and not self._pauses.trouble("intake"):
             waits.append(look - now)
-        if stages.learning.task is None and not self._pauses.trouble("learning"):
-            situation = self._situation()
-            wait = wait_seconds(situation, self._config.update)
-            if self._postponed_at is not None:
-                waits.append(self._postponed_at + REST_SECONDS - now)
-            elif wait is not None:
-                waits.append(wait)
+        wait = self._open_updating.wait_seconds()
+        if wait is not None and not self._pauses.trouble("learning"):
+            waits.append(wait)
+        written = self._status.next_write() if self._status else None
+        if written is not None:
+            waits.append(written - now)
         if self._refreshing() and not self._pauses.rests("intake"):
             waits.append(0.0)
         return max(0.0, min([*waits, self.longest_wait_seconds]))
@@ -314,18 +276,14 @@ class Agent:
     @property
     def updating(self) -> bool:
         """Whether an update task is under way."""
-        return self._open_stages.learning.task is not None
+        return self._open_updating.running
 
     def idle(self) -> bool:
         """Whether nothing is left to take in, to extract or to learn until something new arrives."""
-        stages = self._open_stages
         if self._pauses.troubles:
             return True  # what failed once is not waited for; the caller is told by `facts()["trouble"]`
-        if self.updating or self._updates or stages.intake.busy():
-            return False
-        if self._postponed_at is not None:
-            return True
-        return not self._refreshing() and wait_seconds(self._situation(), self._config.update) is None
+        busy = self._open_stages.intake.busy() or self._refreshing()
+        return not busy and self._open_updating.idle()
 
     def _refreshing(self) -> bool:
         stages = self._open_stages
@@ -334,6 +292,8 @@ class Agent:
     def facts(self) -> dict[str, Any]:
         """What `status --json` says, as plain data."""
         stages = self._open_stages
+        if not self._started:
+            stages.folder.ready(0)  # nobody has looked yet; a question must see what waits
         trouble = "; ".join(filter(None, [*self._pauses.troubles, stages.serving.trouble]))
         state = AgentState.DEGRADED if trouble else AgentState.OK
         return summarise(stages, self._plugins, state=state, trouble=trouble)

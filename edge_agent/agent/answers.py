@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.labels import clean_label
 from edge_agent.agent.serving import Serving
-from edge_agent.errors import EdgeAgentError, NoModelError, NotFoundError
+from edge_agent.errors import NoModelError, NotFoundError, UserError
 from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
 from edge_agent.store.registry import Version, VersionRegistry
@@ -48,26 +46,24 @@ class Answers:
         self._serving = serving
 
     def predict(
-        self, names: Sequence[str], fds: Sequence[int], *, top: int | None = None, version: int | None = None
+        self, names: Sequence[str], fds: list[int], *, top: int | None = None, version: int | None = None
     ) -> list[dict[str, Any]]:
-        """Classify open files; `names[i]` is what `fds[i]` is called in the answer.  Closes every descriptor."""
-        try:
-            number, model = self._serving.model_for(version)
-        except EdgeAgentError:
-            for fd in fds:
-                os.close(fd)
-            raise
-        facts = self._engine.start()
-        if facts.n_features != model.n_features:
-            for fd in fds:
-                os.close(fd)
+        """Classify open files; `names[i]` is what `fds[i]` is called in the answer.
+
+        Descriptors that are handed to the engine, which closes them, are taken out of `fds`.
+        """
+        number, model = self._serving.model_for(version)
+        if not same_extractor(model.extractor_fingerprint, self._engine.start().fingerprint):
             raise NoModelError(
-                f"version {number} was made for another extractor; it is replaced once the archive was read again"
+                f"version {number} was made with another extractor than the one configured; once the archive was"
+                " read again, which a running agent does by itself, the next version answers"
             )
-        return [
-            _prediction(extraction, model, number, top)
-            for extraction in self._engine.extract(zip(names, fds, strict=True))
-        ]
+
+        def jobs() -> Iterator[tuple[object, int]]:
+            for name in names:
+                yield name, fds.pop(0)
+
+        return [_prediction(extraction, model, number, top) for extraction in self._engine.extract(jobs())]
 
     def versions(self) -> list[dict[str, Any]]:
         """All published versions, newest first."""
@@ -78,10 +74,11 @@ class Answers:
         previous = self._serving.version
         if previous is None:
             raise NoModelError("no version has been published yet, so there is nothing to roll back to")
-        self._registry.roll_back(to)
-        self._serving.reload()
-        version = self._serving.version
-        assert version is not None
+        if to is None:
+            to = previous.parent
+        if to is None:
+            raise NotFoundError(f"version {previous.number} is the first; there is nothing to roll back to")
+        version = self._serving.roll_back(to)
         self._plugins.version_rolled_back(version=version, previous=previous.number)
         return {"version": version.number, "previous": previous.number}
 
@@ -107,29 +104,38 @@ class Answers:
 
         Versions that learned from it are replaced by the next update, which is due at once.
         """
-        if digest is not None:
-            doomed = [self._store.get(digest)]
-        else:
-            assert label is not None
-            doomed = self._store.list(label=label)
-            if not doomed:
-                raise NotFoundError(
-                    f"no sample has the label {label!r}; `edge-agent status` lists the labels"
-                )
+        if (digest is None) == (label is None):
+            raise UserError("say what to forget: either a sample or a label")
+        doomed = [self._store.get(digest)] if digest is not None else self._store.list(label=label)
+        if not doomed:
+            raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
         # The list is kept until all is gone, so that an interrupted removal is finished at the next start.
         self._store.set_meta(FORGETTING, json.dumps([sample.digest for sample in doomed]))
         self.finish_forgetting()
         return {"forgotten": len(doomed), "labels": sorted({sample.label for sample in doomed})}
 
     def finish_forgetting(self) -> None:
-        """Carry out what the store says is to be forgotten; nothing when nothing is."""
+        """Carry out what the store says is to be forgotten; nothing when nothing is.
+
+        When no sample is left, no version may answer from what was learned, so all of them go too.
+        """
         doomed = json.loads(self._store.meta(FORGETTING) or "[]")
-        for digest in doomed:
-            self._archive.remove(digest)
-            with suppress(NotFoundError):
-                self._store.remove(digest)
-        if doomed:
-            self._store.set_meta(FORGETTING, "[]")
+        if not doomed:
+            return
+        self._archive.remove(doomed)
+        self._store.remove_all(doomed)
+        if not self._store.count():
+            self._serving.retire()
+        self._store.set_meta(FORGETTING, "[]")
+
+
+def same_extractor(one: str, other: str) -> bool:
+    """Whether two fingerprints name the same file and preprocessing; runtime and delegate may differ.
+
+    Such features are close enough to answer with (cosine 0.998 and above) while a version of their own is made, and
+    are never mixed in training.
+    """
+    return one.split(":")[:3] == other.split(":")[:3]
 
 
 def _sample(sample: Sample) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from edge_agent.agent.home import Home
-from edge_agent.store.atomic import move_files, remove_file
+from edge_agent.store.atomic import TEMPORARY_PREFIX, move_files, remove_file, remove_files
 from edge_agent.store.samples import Sample
 
 DIGEST_PART = 16
@@ -46,6 +46,8 @@ class Archive:
         moves: dict[Path, Path] = {}
         for source, stored_path in files:
             target = self._home.path / stored_path
+            if stored_path and target.exists() and target.samefile(source):
+                continue
             if not stored_path or target in moves.values() or target.exists():
                 remove_file(source)
             else:
@@ -68,10 +70,16 @@ class Archive:
             if copy != target:
                 self.keep([(copy, sample.stored_path)])
 
-    def remove(self, digest: str) -> None:
-        """Remove every copy of a picture, wherever a crash may have left one."""
-        for copy in self._copies(digest):
-            remove_file(copy)
+    def remove(self, digests: Collection[str]) -> None:
+        """Remove every copy of these pictures, wherever a crash may have left one; the archive is read once."""
+        parts = {digest[:DIGEST_PART] for digest in digests}
+        remove_files(
+            path for path in self._home.archive_folder.glob("*/*") if path.stem[-DIGEST_PART:] in parts
+        )
+
+    def clean(self) -> None:
+        """Remove copies that a crash interrupted."""
+        remove_files(self._home.archive_folder.glob(f"*/{TEMPORARY_PREFIX}*"))
 
     def _copies(self, digest: str) -> Iterator[Path]:
         yield from sorted(self._home.archive_folder.glob(f"*/*-{digest[:DIGEST_PART]}*"))

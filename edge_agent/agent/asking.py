@@ -95,7 +95,8 @@ def _ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequenc
             raise UserError(f"too much for one request: {len(files)} files; at most {MAX_FDS}")
         with _connect(home) as connection:
             sent = socket.send_fds(connection, [line], list(files)) if files else 0
-            connection.sendall(line[sent:])
+            if line[sent:]:  # after the last byte the agent may answer and close at once
+                connection.sendall(line[sent:])
             connection.settimeout(ANSWER_SECONDS)
             reply = read_line(connection, limit=None)
     except OSError as error:

@@ -16,7 +16,6 @@ from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
 from edge_agent.agent.requests import Request
 from edge_agent.agent.sockets import (
-    ANSWER_SECONDS,
     IO_SECONDS,
     MAX_FDS,
     MAX_REQUEST_BYTES,
@@ -27,7 +26,10 @@ from edge_agent.errors import EdgeAgentError, HomeError, UserError
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 16
+MAX_CONNECTIONS = 64
+LOOK_SECONDS = 1.0
+"""How often it is looked whether a client that waits is still there."""
+
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -103,11 +105,32 @@ class ControlSocket:
                 request = _receive(connection)
                 if request is not None:
                     self._agent.ask(request)
-                    _send(connection, _outcome(request))
+                    outcome = self._outcome(request, connection)
+                    if outcome is not None:
+                        _send(connection, outcome)
         except OSError as error:
             log.debug("a client went away: %s", error)
         finally:
             self._places.release()
+
+    def _outcome(self, request: Request, connection: socket.socket) -> dict[str, Any] | None:
+        """The answer, or None when the client went away before there was one."""
+        while not self._closing.is_set():
+            try:
+                return {"result": request.reply.result(timeout=LOOK_SECONDS)}
+            except EdgeAgentError as error:
+                return {"error": type(error).__name__, "message": str(error)}
+            except FutureTimeoutError:
+                if not _listens(connection):
+                    return None
+        return {"error": "UserError", "message": "the agent stopped before it could answer"}
+
+
+def _listens(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
 
 
 def _trusted(connection: socket.socket) -> bool:
@@ -126,21 +149,16 @@ def _receive(connection: socket.socket) -> Request | None:
             data += read_line(connection, limit=MAX_REQUEST_BYTES)
         message = json.loads(data)
         name, arguments = str(message["name"]), dict(message["arguments"])
+    except OSError:
+        for fd in fds:
+            os.close(fd)
+        raise
     except (ValueError, KeyError, TypeError, UserError) as error:
         for fd in fds:
             os.close(fd)
         _send(connection, {"error": "UserError", "message": f"not a request: {error}"})
         return None
     return Request(name, arguments, list(fds))
-
-
-def _outcome(request: Request) -> dict[str, Any]:
-    try:
-        return {"result": request.reply.result(timeout=ANSWER_SECONDS)}
-    except EdgeAgentError as error:
-        return {"error": type(error).__name__, "message": str(error)}
-    except FutureTimeoutError:
-        return {"error": "EdgeAgentError", "message": "the agent took too long"}
 
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ class Evaluation:
     """Labels the current version knows and the candidate does not."""
     n_held_out: int
     forgotten: bool
-    """The current version learned from samples that have since been removed or relabelled."""
+    """The current version learned from samples that have since been removed."""
 
     @property
     def p_value(self) -> float:
@@ -185,7 +185,7 @@ def decide(evaluation: Evaluation) -> Decision:
     """Whether the candidate becomes the current version, with the figures a person is shown.
 
     Accepted without a comparison: a first version; one in place of a version that learned from samples its
-    owner has since removed or relabelled, because that was the owner's word; and one for which too few
+    owner has since removed, because that was the owner's word; and one for which too few
     held-out samples can judge. Refused: a candidate that is significantly worse on the samples whose label
     both know, and one whose accuracy on at least `MIN_JUDGES_FOR_DROP` of them drops by more than
     `MAX_DROP`, hardly by chance.
@@ -196,7 +196,7 @@ def decide(evaluation: Evaluation) -> Decision:
     if evaluation.forgotten:
         return Decision(
             answer=True,
-            reason="the current version learned from samples that were removed or relabelled since",
+            reason="the current version learned from samples that were removed since",
         )
     if common.count < MIN_JUDGES or common.candidate_accuracy is None or common.current_accuracy is None:
         return Decision(

@@ -14,7 +14,7 @@ from edge_agent.agent.dropfolder import Arrival, DropFolder
 from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label, printable
 from edge_agent.config import DropFolderConfig, PicturesConfig
-from edge_agent.errors import LabelError, PluginError, StoreError
+from edge_agent.errors import DiskFullError, LabelError, PluginError, StoreError
 from edge_agent.plugins import PluginHost
 from edge_agent.store.atomic import move_file, remove_file, write_file
 from edge_agent.store.samples import NewSample, Rejection, SampleStore
@@ -31,6 +31,21 @@ PATIENCE_SETTLES = 5
 FRESH_SECONDS = 60.0
 """A file that fails to decode is looked at again for this many settle times, if it was written to within the last
 minute: some writers reserve the full size first, so a still file is not always a whole one."""
+
+
+REASON_SUFFIX = ".reason.txt"
+
+MOST_TRIES = 4
+"""A file that fails because of the engine or the disk, not of itself, is refused after this many tries."""
+
+MOST_NAME_BYTES = 200
+"""Longer names are shortened when a file is put aside: a reason must fit beside it in 255 bytes."""
+
+
+@dataclass
+class _Failures:
+    first: float
+    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,15 +92,19 @@ class Intake:
         self._pictures = pictures
         self._monotonic = monotonic
         self._clock = clock
-        self._first_failures: dict[Path, float] = {}
-        self.rejected = 0
+        self._failures: dict[Path, _Failures] = {}
+        self._stuck: dict[Path, str] = {}
+        self.rejected = _count_rejected(home.rejected_folder)
+        """How many refused files lie in `rejected/`."""
 
-    def step(self, go_on: Callable[[], bool], limit: int = 256) -> int:
+    def step(self, go_on: Callable[[], bool], limit: int = BATCH_SAMPLES) -> int:
         """Take in up to `limit` settled files, as long as `go_on`, called after each, says so.
 
         Returns how many files left the drop folder.
         """
         arrivals = self._folder.ready(limit)
+        for oddity in self._folder.new_oddities():
+            log.warning("%s: %s", printable(str(oddity.path)), oddity.reason)
         moved = 0
         batch: list[_Pending] = []
         started = self._monotonic()
@@ -114,8 +133,22 @@ class Intake:
 
     @property
     def pending(self) -> int:
-        """How many files of the drop folder are not taken in yet."""
-        return self._folder.pending
+        """How many files of the drop folder are on their way in; those that are stuck are not."""
+        return max(0, self._folder.pending - len(self._stuck_now()))
+
+    @property
+    def ignored(self) -> list[dict[str, str]]:
+        """What lies in the drop folder and does not come in, each with its reason."""
+        stuck = [
+            {"path": printable(str(path)), "reason": reason} for path, reason in self._stuck_now().items()
+        ]
+        odd = [{"path": printable(str(one.path)), "reason": one.reason} for one in self._folder.oddities]
+        return stuck + odd
+
+    def _stuck_now(self) -> dict[Path, str]:
+        if self._stuck:
+            self._stuck = {path: reason for path, reason in self._stuck.items() if os.path.lexists(path)}
+        return self._stuck
 
     def _jobs(self, arrivals: list[Arrival]) -> Iterator[tuple[object, int]]:
         for arrival in arrivals:
@@ -143,15 +176,13 @@ class Intake:
 
     def _refuse_picture(self, arrival: Arrival, extraction: Extraction) -> int:
         reason = extraction.error or "no features came out"
-        if not extraction.permanent:
-            self._folder.put_back(arrival, self._config.settle_seconds)
-            log.warning("%s is tried again later: %s", printable(arrival.name), reason)
-            return 0
         now = self._monotonic()
-        first = self._first_failures.setdefault(arrival.path, now)
+        failures = self._failures.setdefault(arrival.path, _Failures(now))
+        failures.count += 1
         fresh = self._clock() - arrival.signature.mtime_ns / 1e9 < FRESH_SECONDS
-        if fresh and now - first < PATIENCE_SETTLES * self._config.settle_seconds:
-            self._folder.put_back(arrival, self._config.settle_seconds)
+        patient = fresh and now - failures.first < PATIENCE_SETTLES * self._config.settle_seconds
+        if patient or (not extraction.permanent and failures.count < MOST_TRIES):
+            self._folder.put_back(arrival, failures.count * self._config.settle_seconds)
             return 0
         return self.reject(arrival, reason)
 
@@ -164,20 +195,53 @@ class Intake:
         results = self._store.add(
             [self._new_sample(pending) for pending in whole], self._engine.facts.fingerprint
         )
-        # The samples are safe from here on; a file that a crash leaves behind is found again by its digest.
-        self._archive.keep(
-            (pending.job.arrival.path, result.sample.stored_path)
-            for pending, result in zip(whole, results, strict=True)
-        )
+        # The samples are safe from here on; a file that stays behind is found again by its digest.
         for pending, result in zip(whole, results, strict=True):
-            self._first_failures.pop(pending.job.arrival.path, None)
+            self._failures.pop(pending.job.arrival.path, None)
             if result.kind == "duplicate":
                 log.info("%s is known already and counts once", printable(pending.job.arrival.name))
-                continue
+            else:
+                self._plugins.sample_ingested(sample=result.sample)
+        stored = [
+            (pending.job.arrival, result.sample.stored_path)
+            for pending, result in zip(whole, results, strict=True)
+        ]
+        moved = self._leave(stored)
+        for result in results:
             if result.kind == "relabelled":
                 self._archive.settle(result.sample)
-            self._plugins.sample_ingested(sample=result.sample)
-        return len(whole)
+        return moved
+
+    def _leave(self, files: list[tuple[Arrival, str]]) -> int:
+        """Let stored files go where the database says they are; one that cannot is named and left for later."""
+        try:
+            self._archive.keep((arrival.path, stored_path) for arrival, stored_path in files)
+        except DiskFullError:
+            raise
+        except StoreError:
+            pass  # found out one by one
+        else:
+            return len(files)
+        moved = 0
+        for arrival, stored_path in files:
+            if not arrival.path.exists():
+                moved += 1
+                continue
+            try:
+                self._archive.keep([(arrival.path, stored_path)])
+                moved += 1
+            except DiskFullError:
+                raise
+            except StoreError as error:
+                self._stuck_at(arrival, f"stored, but cannot leave the drop folder: {error}")
+        return moved
+
+    def _stuck_at(self, arrival: Arrival, reason: str) -> None:
+        """Remember a file that does not leave, and look at it again much later; it must not hold up the others."""
+        if self._stuck.get(arrival.path) != reason:
+            log.warning("%s: %s", printable(str(arrival.path)), reason)
+        self._stuck[arrival.path] = reason
+        self._folder.put_back(arrival, self._folder.rescan_seconds)
 
     def _new_sample(self, pending: _Pending) -> NewSample:
         extraction = pending.extraction
@@ -198,16 +262,19 @@ class Intake:
 
     def reject(self, arrival: Arrival, reason: str) -> int:
         """Put a file aside with its reason beside it, so that it never stops the others."""
-        self._first_failures.pop(arrival.path, None)
+        self._failures.pop(arrival.path, None)
         folder = self._home.rejected_folder / arrival.safe_folder
-        target = _free_name(folder, printable(arrival.name))
+        target = _free_name(folder, _shortened(printable(arrival.name)))
+        note = folder / (target.name + REASON_SUFFIX)
         try:
-            write_file(folder / (target.name + ".reason.txt"), (reason + "\n").encode())
+            write_file(note, (reason + "\n").encode())
             move_file(arrival.path, target)
+        except DiskFullError:
+            raise
         except StoreError as error:
-            remove_file(folder / (target.name + ".reason.txt"))
-            log.warning("%s cannot be put aside: %s", printable(arrival.name), error)
-            self._folder.put_back(arrival, self._folder.rescan_seconds)
+            remove_file(note)
+            if os.path.lexists(arrival.path):
+                self._stuck_at(arrival, f"refused ({reason}), but cannot leave the drop folder: {error}")
             return 0
         self.rejected += 1
         rejection = Rejection(
@@ -223,7 +290,20 @@ class Intake:
 def _free_name(folder: Path, name: str) -> Path:
     target = folder / name
     count = 1
-    while target.exists() or (folder / (target.name + ".reason.txt")).exists():
+    while target.exists() or (folder / (target.name + REASON_SUFFIX)).exists():
         count += 1
         target = folder / f"{Path(name).stem}-{count}{Path(name).suffix}"
     return target
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for a number and the suffix of the reason; its end, which tells the kind, is kept."""
+    data = name.encode()
+    if len(data) <= MOST_NAME_BYTES:
+        return name
+    half = MOST_NAME_BYTES // 2
+    return data[:half].decode(errors="ignore") + "..." + data[-half:].decode(errors="ignore")
+
+
+def _count_rejected(folder: Path) -> int:
+    return sum(1 for path in folder.glob("*/*") if not path.name.endswith(REASON_SUFFIX))

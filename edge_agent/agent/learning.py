@@ -13,7 +13,7 @@ from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.publishing import Candidate, learned_samples, probabilities, publish
 from edge_agent.agent.split import Split, judges, split
 from edge_agent.config import LearningConfig, UpdateConfig
-from edge_agent.errors import EdgeAgentError, MLModelError, UserError
+from edge_agent.errors import EdgeAgentError, MLModelError, StoreError
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLParameterKey, resolve
@@ -89,10 +89,6 @@ class Learning:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        if learning.head not in heads:
-            raise UserError(
-                f"learning.head: no method is named {learning.head!r}; known are {', '.join(sorted(heads))}"
-            )
         self._store = store
         self._registry = registry
         self._plugins = plugins
@@ -105,6 +101,7 @@ class Learning:
         self._running: _Running | None = None
         self._revision_seen = store.revision
         self._changed_at = monotonic()
+        self._judged: tuple[int, str] | None = None
         self._counted: tuple[int, dict[str, int]] | None = None
         self._last: Outcome | None = None
 
@@ -123,7 +120,8 @@ class Learning:
         labels = self.labels()
         new = self._store.revision - int(self._store.meta(LEARNED_REVISION) or 0)
         stale = facts and current and current.extractor_fingerprint != facts.fingerprint
-        if stale or (current is None and self._registry.damage):
+        judged = self._judged == (self._store.revision, facts.fingerprint if facts else "")
+        if (stale or (current is None and self._registry.damage)) and not judged:
             new = max(new, sum(labels.values()))
         known = set(current.labels) if current else set()
         return UpdateSituation(
@@ -136,13 +134,19 @@ class Learning:
             pending_files=pending_files,
         )
 
-    def start(self, facts: EngineFacts) -> bool:
-        """Begin an update from all stored samples; False when there is nothing to learn from."""
+    def start(self, facts: EngineFacts) -> None:
+        """Begin an update from all stored samples.
+
+        Raises `StoreError` when none of them can be learned from, `MLModelError` when the head refuses them.
+        """
         assert self._running is None
         training_set = self._store.snapshot(facts.fingerprint)
         parts = split(training_set, self._learning.held_out_fraction)
         if not parts.training:
-            return False
+            raise StoreError(
+                f"none of the {self._store.count()} samples can be learned from: this extractor has not seen them,"
+                " and their pictures were not archived"
+            )
         base = MLModel.factory(
             self._heads[self._learning.head],
             n_features=facts.n_features,
@@ -157,7 +161,6 @@ class Learning:
         )
         self._running = _Running(task, training_set, parts, self._store.revision, self._monotonic())
         task.resume()
-        return True
 
     def _handlers(self) -> MLUpdateProgressHandlers:
         events = MLUpdateProgressEvent.TRAINING_BEGIN | MLUpdateProgressEvent.EPOCH_END
@@ -216,8 +219,22 @@ class Learning:
         except EdgeAgentError as error:
             log.exception("the update failed")
             outcome = Outcome("failed", None, None, self._monotonic() - running.started, samples, str(error))
+        try:
+            self._note(outcome, running.revision, facts)
+        except StoreError as error:
+            # What was published is published; a journal that cannot be written must not undo it.
+            log.warning("the update cannot be noted: %s", error)
+        self._last = outcome
+        return outcome
+
+    def _note(self, outcome: Outcome, revision: int, facts: EngineFacts) -> None:
         if outcome.state in ("published", "refused"):
-            self._store.set_meta(LEARNED_REVISION, str(running.revision))
+            self._judged = (revision, facts.fingerprint)
+            self._store.set_meta(LEARNED_REVISION, str(revision))
+        if outcome.state == "published":
+            self._registry.prune(self._update.keep_versions)
+        if outcome.state == "failed" and self._last and self._last.message == outcome.message:
+            return  # the same failure again, as it is retried: one line in the journal is enough
         self._store.record_update(
             state=outcome.state,
             version=outcome.version,
@@ -226,8 +243,6 @@ class Learning:
             accuracy=outcome.accuracy,
             message=outcome.message,
         )
-        self._last = outcome
-        return outcome
 
     def _conclude(
         self, running: _Running, current: Version | None, serving: MLModel | None, facts: EngineFacts
@@ -262,7 +277,6 @@ class Learning:
             decision,
             parent=current.number if current else None,
         )
-        self._registry.prune(self._update.keep_versions)
         return ended("published", decision.reason, version=version.number, accuracy=accuracy)
 
     def _evaluate(
@@ -271,7 +285,7 @@ class Learning:
         learned = set(running.parts.training)
         stored = dict(running.training_set)
         then = learned_samples(current) if current and serving else {}
-        forgotten = any(stored.get(digest) != label for digest, label in then.items())
+        forgotten = any(digest not in stored for digest in then)
         held_out = judges(running.parts.held_out, learned | set(then))
         proba = probabilities(candidate, running.training_set, held_out)
         return compare(
@@ -284,21 +298,27 @@ class Learning:
         )
 
 
+def head_problems(config: LearningConfig, heads: Mapping[str, type[Head]]) -> list[str]:
+    """What is wrong with `[learning]`, each with the key it is about."""
+    if config.head not in heads:
+        return [f"learning.head: no method is named {config.head!r}; known are {', '.join(sorted(heads))}"]
+    known = {one.key.name: one.key for one in heads[config.head].parameter_descriptions}
+    problems = [
+        f"learning.parameters.{name}: the head {config.head!r} has no such parameter;"
+        f" it has {', '.join(sorted(known)) or 'none'}"
+        for name in sorted(set(config.parameters) - set(known))
+    ]
+    for name in sorted(set(config.parameters) & set(known)):
+        try:
+            resolve(heads[config.head].parameter_descriptions, {known[name]: config.parameters[name]})
+        except MLModelError as error:
+            problems.append(f"learning.parameters.{name}: {error}")
+    return problems
+
+
 def _parameters(head: type[Head], config: LearningConfig) -> dict[MLParameterKey, Any]:
-    """The head's parameters from the configuration; raises `UserError` with the path of one that is wrong."""
-    known = {description.key.name: description.key for description in head.parameter_descriptions}
+    known = {one.key.name: one.key for one in head.parameter_descriptions}
     given = dict(config.parameters)
     if "seed" in known:
         given.setdefault("seed", config.random_state)
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise UserError(
-            f"learning.parameters.{unknown[0]}: the head {config.head!r} has no such parameter;"
-            f" it has {', '.join(sorted(known)) or 'none'}"
-        )
-    parameters = {known[name]: value for name, value in given.items()}
-    try:
-        resolve(head.parameter_descriptions, parameters)
-    except MLModelError as error:
-        raise UserError(f"learning.parameters: {error}") from None
-    return parameters
+    return {known[name]: value for name, value in given.items()}

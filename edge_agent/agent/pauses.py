@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 REST_SECONDS = 5.0
 LONGEST_REST_SECONDS = 30.0
-"""A rest doubles while the same trouble lasts, so that it costs little, but not beyond what a person who mended it
+"""A rest doubles while trouble lasts, so that it costs little, but not beyond what a person who mended it
 would wait."""
 
 
@@ -32,9 +32,9 @@ class Pauses:
         """Let one kind of work rest."""
         before = self._pauses.get(name)
         seconds = REST_SECONDS
-        if before is not None and before.trouble == trouble:
+        if before is not None:
             seconds = min(2 * before.seconds, LONGEST_REST_SECONDS)
-        else:
+        if before is None or before.trouble != trouble:
             log.error("%s pauses: %s", name, trouble)
         self._pauses[name] = _Pause(self._monotonic() + seconds, trouble, seconds)
 

@@ -37,6 +37,8 @@ def decide(situation: UpdateSituation, config: UpdateConfig) -> Decision:
 
     - Without samples there is never an update, and with nothing new only when a person asked for one.
     - `min_new_samples` changes start it at once: whoever copies a thousand pictures sees it learn on the way.
+      While more files wait it takes a quarter of all samples at least, so that ten thousand pictures are not
+      learned from two hundred times.
     - A label the current version does not know starts it at `new_label_samples`, unless files are still
       arriving: until then its pictures get a wrong answer. This rule is not for the first version, for which
       every label is new; it would make a version of the first folder's first two pictures.
@@ -52,7 +54,7 @@ def decide(situation: UpdateSituation, config: UpdateConfig) -> Decision:
     new = situation.new_samples
     if new <= 0:
         return Decision(answer=False, reason="nothing is new since the last update")
-    if new >= config.min_new_samples:
+    if new >= _enough(situation, samples, config):
         return Decision(answer=True, reason=f"{new} changes since the last update")
     ripe = _ripe_label(situation, config)
     if ripe and situation.seconds_since_last_change >= _label_patience(situation):
@@ -74,6 +76,10 @@ def wait_seconds(situation: UpdateSituation, config: UpdateConfig) -> float | No
     if _ripe_label(situation, config):
         patience = min(patience, _label_patience(situation))
     return max(0.0, patience - situation.seconds_since_last_change)
+
+
+def _enough(situation: UpdateSituation, samples: int, config: UpdateConfig) -> int:
+    return max(config.min_new_samples, samples // 4) if situation.pending_files else config.min_new_samples
 
 
 def _ripe_label(situation: UpdateSituation, config: UpdateConfig) -> str | None:

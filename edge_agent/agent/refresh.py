@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from edge_agent.agent.archive import Archive
@@ -13,6 +14,7 @@ from edge_agent.vision.engine import Engine
 log = logging.getLogger(__name__)
 
 BATCH_SAMPLES = 32
+MOST_TRIES = 3
 
 
 class Refresh:
@@ -28,6 +30,7 @@ class Refresh:
         self._engine = engine
         self._hopeless: set[str] = set()
         self._complete = ""
+        self._tries: Counter[str] = Counter()
 
     def remaining(self, fingerprint: str) -> bool:
         """Whether samples are still to be looked at; asked of the store until the answer is no, then remembered."""
@@ -47,8 +50,10 @@ class Refresh:
                 self._store.put_features(digest, fingerprint, extraction.features)
             elif extraction.features is not None:
                 self._give_up(digest, "the archived file is not the one that was learned from")
-            elif extraction.permanent:
+            elif extraction.permanent or self._tries[digest] >= MOST_TRIES:
                 self._give_up(digest, extraction.error or "no features came out")
+            else:
+                self._tries[digest] += 1
             if not go_on():
                 break
 
@@ -77,4 +82,7 @@ class Refresh:
 
     def _give_up(self, digest: str, reason: str) -> None:
         self._hopeless.add(digest)
-        log.warning("sample %s cannot be learned from with this extractor: %s", digest[:12], reason)
+        level = (
+            logging.WARNING if len(self._hopeless) == 1 else logging.DEBUG
+        )  # one line; `status` has the number
+        log.log(level, "sample %s cannot be learned from with this extractor: %s", digest[:12], reason)

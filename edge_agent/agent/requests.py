@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from edge_agent.agent.answers import Answers
-from edge_agent.errors import EdgeAgentError, UserError
+from edge_agent.errors import UserError
 
-log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 UPDATE = "update"
 """The one request that is not answered on the spot: its answer is the outcome of an update."""
@@ -41,36 +40,53 @@ class Request:
         self.fds = []
 
 
-def answer(request: Request, answers: Answers, status: Callable[[], dict[str, Any]]) -> None:
-    """Answer a request now; whatever goes wrong becomes its error, and the agent goes on."""
-    try:
-        found = _look_up(request, answers, status)
-    except EdgeAgentError as error:
-        request.fail(error)
-    except (KeyError, TypeError, ValueError) as error:
-        log.warning("%s was asked with arguments that do not fit: %r", request.name, error)
-        request.fail(UserError(f"{request.name}: the arguments do not fit: {error!r}"))
-    else:
-        request.close_files()
-        request.reply.set_result(found)
-
-
-def _look_up(request: Request, answers: Answers, status: Callable[[], dict[str, Any]]) -> Any:
-    given = request.arguments
+def answer(request: Request, answers: Answers, status: Callable[[], dict[str, Any]]) -> Any:
+    """What a request asks for, as plain data; raises `UserError` for a question or arguments nobody can answer."""
+    given = _Arguments(request)
     match request.name:
         case "predict":
-            fds, request.fds = request.fds, []
-            return answers.predict(given["names"], fds, top=given.get("top"), version=given.get("version"))
+            names = given.texts("names", len(request.fds))
+            top, version = given.number("top"), given.number("version")
+            return answers.predict(names, request.fds, top=top, version=version)
         case "versions":
             return answers.versions()
         case "rollback":
-            return answers.roll_back(given.get("to"))
+            return answers.roll_back(given.number("to"))
         case "samples":
-            return answers.samples(given.get("label"), given.get("limit"), given.get("offset", 0))
+            return answers.samples(given.text("label"), given.number("limit"), given.number("offset") or 0)
         case "relabel":
-            return answers.relabel(given["digest"], given["label"])
+            return answers.relabel(given.text("digest") or "", given.text("label") or "")
         case "forget":
-            return answers.forget(digest=given.get("digest"), label=given.get("label"))
+            return answers.forget(digest=given.text("digest"), label=given.text("label"))
         case "status":
             return status()
     raise UserError(f"the agent knows no question {request.name!r}; it answers {', '.join(QUESTIONS)}")
+
+
+class _Arguments:
+    """What came with a request, checked when it is used."""
+
+    def __init__(self, request: Request) -> None:
+        self._name = request.name
+        self._given = request.arguments
+
+    def text(self, key: str) -> str | None:
+        """A text, or None when it was not given."""
+        return self._of(key, str)
+
+    def number(self, key: str) -> int | None:
+        """A whole number, or None when it was not given."""
+        return self._of(key, int)
+
+    def texts(self, key: str, count: int) -> list[str]:
+        """A list of `count` texts."""
+        values = self._of(key, list)
+        if values is None or len(values) != count or not all(isinstance(value, str) for value in values):
+            raise UserError(f"{self._name}: {key} must be {count} texts, one for each file")
+        return values
+
+    def _of(self, key: str, kind: type[_T]) -> _T | None:
+        value = self._given.get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise UserError(f"{self._name}: {key} must be of type {kind.__name__}, not {value!r}")
+        return value

@@ -52,6 +52,22 @@ class Serving:
             return
         self.version = version
 
+    def roll_back(self, number: int) -> Version:
+        """Serve an older version; it is loaded before the pointer moves, so that what is shown is what answers.
+
+        Raises `NotFoundError`, `DamagedError` or `MLModelError`; the present version goes on then.
+        """
+        _, model = self.model_for(number)
+        self._registry.roll_back(number)
+        self.version, self.model, self.trouble = self._registry.get(number), model, ""
+        return self.version
+
+    def retire(self) -> None:
+        """Serve nothing, and remove every version: what they learned from is to be forgotten."""
+        self._registry.remove_all()
+        self.version = self.model = self._other = None
+        self.trouble = ""
+
     def model_for(self, number: int | None) -> tuple[int, MLModel]:
         """The number and the model of a version, the current one by default.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +14,15 @@ from edge_agent.agent.archive import Archive
 from edge_agent.agent.dropfolder import DropFolder
 from edge_agent.agent.home import Home
 from edge_agent.agent.intake import Intake
-from edge_agent.agent.learning import Learning
+from edge_agent.agent.learning import Learning, head_problems
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.serving import Serving
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
-from edge_agent.errors import UserError
+from edge_agent.errors import ConfigError
+from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost
-from edge_agent.store.atomic import ProcessLock
+from edge_agent.store.lock import ProcessLock
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import SampleStore
 from edge_agent.vision.engine import Engine
@@ -86,10 +87,14 @@ def open_stages(
 ) -> Stages:
     """Lock the state directory and build every stage on it.
 
-    Raises `HomeError`, `HomeLockedError`, `StoreError` or `UserError`; what was opened by then is closed again.
+    Raises `ConfigError` with every problem, `HomeError`, `HomeLockedError`, `StoreError` or `UserError`; what was
+    opened by then is closed again.
     """
-    heads = plugins.register_heads()
-    card = _card(config.extractor.name, plugins.register_extractors())
+    heads, extractors = plugins.register_heads(), plugins.register_extractors()
+    problems = setup_problems(home, config, heads, extractors, drop_folder)
+    if problems:
+        raise ConfigError(problems)
+    card = extractors[config.extractor.name]
     home.make()
     with ExitStack() as closing:
         lock = ProcessLock(home.lock_path)
@@ -105,6 +110,7 @@ def open_stages(
         folder.open(watch=watch)
         closing.callback(folder.close)
         archive = Archive(home)
+        archive.clean()
         serving = Serving(registry, heads)
         serving.reload()
         learning = Learning(
@@ -147,9 +153,25 @@ def open_stages(
         )
 
 
-def _card(name: str, known: dict[str, ExtractorCard]) -> ExtractorCard:
-    if name not in known:
-        raise UserError(
-            f"extractor.name: no extractor is named {name!r}; known are {', '.join(sorted(known)) or 'none'}"
+def setup_problems(
+    home: Home,
+    config: Config,
+    heads: Mapping[str, type[Head]],
+    extractors: Mapping[str, ExtractorCard],
+    drop_folder: Path,
+) -> list[str]:
+    """What would keep an agent from working, every problem at once, each with the key it is about."""
+    problems = []
+    if config.extractor.name not in extractors:
+        known = ", ".join(sorted(extractors)) or "none"
+        problems.append(f"extractor.name: no extractor is named {config.extractor.name!r}; known are {known}")
+    problems += head_problems(config.learning, heads)
+    place, state = drop_folder.resolve(), home.path.resolve()
+    if place == state or place in state.parents:
+        problems.append(
+            f"drop_folder.path: {drop_folder} holds the state directory {home.path}; choose another"
         )
-    return known[name]
+    for folder in (home.archive_folder, home.rejected_folder, home.models_folder):
+        if place == folder.resolve() or folder.resolve() in place.parents:
+            problems.append(f"drop_folder.path: {drop_folder} lies in {folder}, which is the agent's own")
+    return problems

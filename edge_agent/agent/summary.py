@@ -26,6 +26,7 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
         "labels": labels,
         "pending": stages.intake.pending,
         "rejected": stages.intake.rejected,
+        "ignored": stages.intake.ignored[:20],
         "unusable": stages.refresh.lost,
         "watching": stages.folder.watching,
         "drop_folder": str(stages.folder.path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 
@@ -30,6 +31,9 @@ COMMANDS = {
     "plugins": "edge_agent.cli.status:plugins",
 }
 """Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""
+
+
+GLOBAL_OPTIONS = ("--home", "--config")
 
 
 class LazyGroup(click.Group):
@@ -71,10 +75,27 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
 
 
+def globals_first(arguments: list[str]) -> list[str]:
+    """Move `--home` and `--config` with their values to the front, so that they may stand after the command too."""
+    first: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--":
+            rest += [argument, *left]
+        elif argument in GLOBAL_OPTIONS:
+            first += [argument, *itertools.islice(left, 1)]
+        elif argument.startswith(tuple(f"{option}=" for option in GLOBAL_OPTIONS)):
+            first.append(argument)
+        else:
+            rest.append(argument)
+    return first + rest
+
+
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit status; an error is one line on standard error."""
     try:
-        result = edge_agent.main(args=arguments, prog_name="edge-agent", standalone_mode=False)
+        result = edge_agent.main(args=globals_first(arguments), prog_name="edge-agent", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -83,7 +104,9 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return complain("interrupted", status=130)
     except click.ClickException as error:
-        return complain(error.format_message(), status=2)
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context is not None else ""
+        return complain(f"{error.format_message().rstrip('.')}{hint}", status=2)
     except ConfigError as error:
         for problem in error.problems:
             complain(problem)

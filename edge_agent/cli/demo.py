@@ -16,7 +16,7 @@ from edge_agent.agent.evaluation import Evaluation
 from edge_agent.cli.output import percent, print_table, progress
 from edge_agent.cli.predict import classify, labelled_pictures
 from edge_agent.cli.settings import Settings
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, UserError
 from edge_agent.hookspecs import Decision, hookimpl
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.store.registry import Version
@@ -61,7 +61,7 @@ def _demo(folder: Path) -> None:
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "home").exists():
-        raise EdgeAgentError(f"{folder} holds a demo already; choose another folder")
+        raise UserError(f"{folder} holds a demo already; choose another folder")
     click.echo("1. Drawing pictures")
     learned = write_pictures(folder / "pictures", per_label=LEARNED_PER_LABEL, seed=1)
     write_pictures(folder / "unseen", per_label=UNSEEN_PER_LABEL, seed=2)

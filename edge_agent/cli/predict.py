@@ -48,7 +48,7 @@ def predict(
 @json_option
 @click.pass_obj
 def evaluate(settings: Settings, folder: str, number: int | None, *, as_json: bool) -> None:
-    """Measure a version on DIR/<label>/* that it has not learned from."""
+    """Measure a version on the labelled pictures DIR/<label>/*."""
     from edge_agent.ml.metrics import MLClassifierMetrics
 
     truth = labelled_pictures(Path(folder))

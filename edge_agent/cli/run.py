@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,9 +14,9 @@ from edge_agent.agent.agent import Agent
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.daemon import serve
 from edge_agent.agent.home import Home
-from edge_agent.cli.output import percent, progress
+from edge_agent.cli.output import json_option, percent, print_json, progress
 from edge_agent.cli.settings import Settings
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, UserError
 from edge_agent.hookspecs import hookimpl
 from edge_agent.store.samples import Rejection, Sample
 
@@ -23,13 +24,16 @@ from edge_agent.store.samples import Rejection, Sample
 @click.command()
 @click.option("--drop", metavar="D", help="Watch this folder instead of the configured one.")
 @click.option("--once", is_flag=True, help="Take in all there is, update, publish, and exit.")
+@json_option
 @click.pass_obj
-def run(settings: Settings, drop: str | None, *, once: bool) -> None:
+def run(settings: Settings, drop: str | None, *, once: bool, as_json: bool) -> None:
     """Watch the drop folder, learn, and answer until told to stop."""
     drop_folder = Path(drop).expanduser().absolute() if drop else None
     if once:
-        _run_once(settings, drop_folder)
+        _run_once(settings, drop_folder, as_json=as_json)
         return
+    if as_json:
+        raise UserError("--json goes with --once; ask a running agent with `edge-agent status --json`")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     agent = settings.agent(drop_folder=drop_folder, watch=True)
     agent.open()
@@ -57,7 +61,7 @@ class Tally:
         self.advance(1)
 
 
-def _run_once(settings: Settings, drop_folder: Path | None) -> None:
+def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="edge-agent: %(message)s")
     tally = Tally()
     agent: Agent = settings.agent(drop_folder=drop_folder, extra=[("cli-tally", tally)])
@@ -70,10 +74,15 @@ def _run_once(settings: Settings, drop_folder: Path | None) -> None:
         facts = agent.facts()
     finally:
         agent.close()
+    for one in facts["ignored"]:
+        click.echo(f"ignored {one['path']}: {one['reason']}", err=True)
+    if as_json:
+        print_json(facts)
+        _complain_of(facts)
+        return
     for rejection in tally.rejections:
         click.echo(f"rejected {rejection.path}: {rejection.reason}", err=True)
     click.echo(f"{tally.taken} new sample(s), {len(tally.rejections)} rejected")
-    last = facts["last_update"]
     if facts["version"] is not None:
         accuracy = (
             f", {percent(facts['accuracy'])} right on held-out samples"
@@ -83,6 +92,12 @@ def _run_once(settings: Settings, drop_folder: Path | None) -> None:
         click.echo(
             f"version {facts['version']}: {len(facts['labels'])} labels, {facts['samples']} samples{accuracy}"
         )
+    _complain_of(facts)
+
+
+def _complain_of(facts: dict[str, Any]) -> None:
+    """End with a failure when something kept the agent from its work."""
+    last = facts["last_update"]
     if facts["trouble"]:
         raise EdgeAgentError(facts["trouble"])
     if last and last["state"] == "failed":

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edge_agent.agent.delivery import deliver
+from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label
 from edge_agent.cli.output import json_option, print_json, print_table
 from edge_agent.cli.settings import Settings
@@ -22,7 +23,8 @@ from edge_agent.errors import UserError
 def add(settings: Settings, label: str, files: tuple[str, ...], *, as_json: bool) -> None:
     """Put copies of FILES into the drop folder under LABEL; each appears whole or not at all."""
     label = clean_label(label)
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.home in settings.drop_folder.absolute().parents:
+        Home(settings.home).make()
     placed = deliver(settings.drop_folder, label, [Path(name) for name in files])
     if as_json:
         print_json({"label": label, "paths": [str(path) for path in placed]})

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge_agent.agent.home import Home
+from edge_agent.agent.stages import setup_problems
 from edge_agent.cli.output import json_option, print_json
 from edge_agent.cli.settings import CONFIG_NAME, Settings
 from edge_agent.config import example_config, load_config
@@ -50,9 +51,20 @@ def check(settings: Settings, file: str | None, *, as_json: bool) -> None:
     checked = Settings(str(settings.home), file) if file else settings
     problems: tuple[str, ...] = ()
     try:
-        checked.plugins()
+        plugins = checked.plugins()
+        problems = tuple(
+            setup_problems(
+                Home(checked.home),
+                checked.config,
+                plugins.register_heads(),
+                plugins.register_extractors(),
+                checked.drop_folder,
+            )
+        )
     except ConfigError as error:
         problems = error.problems
+    except UserError as error:
+        problems = (str(error),)
     if as_json:
         print_json({"file": str(checked.config_path or ""), "problems": list(problems)})
         if problems:

@@ -41,6 +41,7 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         ("rejected", facts["rejected"]),
         ("extractor", facts["extractor"]["name"]),
     ]
+    rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts["ignored"][:5]]
     if facts["unusable"]:
         rows.append(
             ("unusable", f"{facts['unusable']} sample(s) this extractor has not seen and cannot see again")

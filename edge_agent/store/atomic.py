@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
-from edge_agent.errors import DiskFullError, HomeError, HomeLockedError, StoreError
+from edge_agent.errors import DiskFullError, StoreError
 
 TEMPORARY_PREFIX = ".edge-agent-"
 """Files under this prefix are half-written; every listing of the project ignores them."""
@@ -196,6 +194,17 @@ def remove_file(path: Path) -> None:
         sync_directory(path.parent)
 
 
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files for good, each folder synced once; those that are not there are fine."""
+    folders: dict[Path, None] = {}
+    for path in paths:
+        with translated(path, "remove the file"):
+            path.unlink(missing_ok=True)
+        folders[path.parent] = None
+    for folder in folders:
+        sync_directory(folder)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a directory with everything below it; links are not followed, a missing one is fine."""
     with translated(path, "remove the directory"):
@@ -238,56 +247,6 @@ class Reserve:
         """Give the room back to the file system."""
         with contextlib.suppress(OSError):
             self._path.unlink()
-
-
-class ProcessLock:
-    """The right to write below a state directory: one process has it, and loses it when it dies.
-
-    `acquire()` raises `HomeLockedError` with the process id of the holder, and `HomeError` where locks do not
-    work.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Take the lock without waiting; taking it twice with one object is fine."""
-        if self._descriptor is not None:
-            return
-        try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise HomeError(f"{self.path}: cannot be opened: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
-            raise HomeLockedError(
-                f"{self.path.parent} is in use by process {holder}; stop it first, or choose another --home"
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            raise HomeError(f"{self.path}: cannot be locked: {error.strerror}") from error
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Give the lock back; the file stays, because removing it would let two processes hold two files."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def _open_temporary(folder: Path, mode: int) -> tuple[Path, BinaryIO]:

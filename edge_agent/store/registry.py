@@ -142,6 +142,12 @@ class VersionRegistry:
             raise StoreError(f"version {number} is the current one; roll back to another first")
         self._discard(number)
 
+    def remove_all(self) -> None:
+        """Remove every version, the current one too; numbers are not given again."""
+        remove_file(self._pointer)
+        for number in self._numbers():
+            self._discard(number)
+
     def clean(self) -> list[str]:
         """Remove what a crash left: unfinished and half-removed versions. What was removed, in words."""
         removed: list[str] = []

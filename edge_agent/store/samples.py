@@ -162,6 +162,24 @@ class SampleStore:
         self._database.erase_traces()
         return sample
 
+    def remove_all(self, digests: Iterable[str]) -> int:
+        """Forget these samples in one transaction, those that are still there; how many were.
+
+        Works on a full disk, too.
+        """
+        wanted = list(digests)
+
+        def change() -> int:
+            with self._editing() as edit:
+                found = [sample for digest in wanted if (sample := edit.find(digest)) is not None]
+                for sample in found:
+                    edit.remove(sample)
+            return len(found)
+
+        removed = self._also_when_full(change)
+        self._database.erase_traces()
+        return removed
+
     def remove_label(self, label: str) -> _Samples:
         """Forget every sample of a label; those that were removed, which may be none."""
         with self._editing() as edit:

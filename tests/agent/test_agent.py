@@ -145,7 +145,8 @@ class TestVersions:
         bench.open(Config(learning=LearningConfig(held_out_fraction=0.5)))
         teach(bench, cat=40, dog=40)
 
-        folder = bench.home / "models" / "versions" / "000001"
+        newest = bench.ask("status")["version"]
+        folder = bench.home / "models" / "versions" / f"{newest:06}"
         learned = json.loads((folder / "samples.json").read_text())["samples"]
         evaluation = json.loads((folder / "evaluation.json").read_text())
         assert len(learned) + evaluation["n_held_out"] == 80

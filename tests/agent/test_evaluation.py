@@ -263,11 +263,11 @@ def test_too_few_judges_are_said_to_be_too_few():
 
 
 def test_owners_word_goes_before_the_figures():
-    """A version that learned from samples removed or relabelled since is replaced even by a worse one."""
+    """A version that learned from samples removed since is replaced even by a worse one."""
     decision = decide(duel(gained=0, lost=20, both=20, forgotten=True))
 
     assert decision.answer
-    assert "removed or relabelled" in decision.reason
+    assert "were removed" in decision.reason
 
 
 @pytest.mark.parametrize("held_out", [10, 20, 50, 200])

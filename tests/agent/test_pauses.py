@@ -26,7 +26,7 @@ def test_it_rests_and_is_tried_again() -> None:
 
 
 def test_a_lasting_trouble_rests_longer_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
-    """The same trouble doubles the rest and is logged once; a new one begins anew."""
+    """Failures in a row double the rest; each trouble is logged once; success begins anew."""
     clock = FakeClock()
     pauses = Pauses(clock)
     rests = []
@@ -36,7 +36,9 @@ def test_a_lasting_trouble_rests_longer_up_to_a_limit(caplog: pytest.LogCaptureF
             rests.append(pauses.ends[0] - clock.now)
             clock.now = pauses.ends[0]
         pauses.rest("intake", "read-only")
+        pauses.well("intake")
+        pauses.rest("intake", "read-only")
 
     assert rests == [REST_SECONDS, 10.0, 20.0, LONGEST_REST_SECONDS, LONGEST_REST_SECONDS]
     assert pauses.ends[0] - clock.now == REST_SECONDS
-    assert len(caplog.records) == 2
+    assert len(caplog.records) == 3

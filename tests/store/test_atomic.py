@@ -17,7 +17,6 @@ import pytest
 from edge_agent.errors import DiskFullError, HomeError, HomeLockedError, StoreError
 from edge_agent.store.atomic import (
     TEMPORARY_PREFIX,
-    ProcessLock,
     copy_file,
     make_folder,
     move_file,
@@ -29,6 +28,7 @@ from edge_agent.store.atomic import (
     write_file,
     write_json,
 )
+from edge_agent.store.lock import ProcessLock
 
 
 def mode(path):
@@ -387,7 +387,7 @@ home = pathlib.Path(sys.argv[2])
 
 
 class TestProcessLock:
-    HOLD = "import sys, pathlib; from edge_agent.store.atomic import ProcessLock\n"
+    HOLD = "import sys, pathlib; from edge_agent.store.lock import ProcessLock\n"
 
     def test_second_process_is_refused_with_the_number_of_the_first(self, tmp_path):
         """A lock held by another process names it, and is free when that process is killed."""

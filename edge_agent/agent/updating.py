@@ -1,0 +1,129 @@
+"""This is where an update is started when one is wanted, and where those who asked for it hear how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from edge_agent.agent.learning import Outcome
+from edge_agent.agent.pauses import REST_SECONDS
+from edge_agent.agent.policy import UpdateSituation, wait_seconds
+from edge_agent.agent.requests import Request
+from edge_agent.agent.stages import Stages
+from edge_agent.config import UpdateConfig
+from edge_agent.errors import EdgeAgentError
+from edge_agent.plugins import PluginHost
+
+log = logging.getLogger(__name__)
+
+
+class Updating:
+    """Asks the plugins whether to update, starts one update at a time and concludes it; the agent's thread."""
+
+    def __init__(
+        self, stages: Stages, plugins: PluginHost, config: UpdateConfig, monotonic: Callable[[], float]
+    ) -> None:
+        self._stages = stages
+        self._plugins = plugins
+        self._config = config
+        self._monotonic = monotonic
+        self._asked: list[Request] = []
+        self._ended = False
+        self._postponed_at: float | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether an update task is under way."""
+        return self._stages.learning.task is not None
+
+    def ask(self, request: Request) -> None:
+        """Remember who wants an update now; the request is answered with its outcome."""
+        self._asked.append(request)
+
+    def task_ended(self) -> None:
+        """Note that the task said its last; it is concluded at the next step."""
+        self._ended = True
+
+    def step(self, intake_trouble: str) -> None:
+        """Start an update when one is wanted, and conclude the one that ended.
+
+        Raises `EdgeAgentError` when an update could not be started or failed.
+        """
+        if self.running:
+            if self._ended:
+                self._ended = False
+                self._conclude()
+            return
+        if self._asked and intake_trouble:
+            self._reply(self._stages.learning.nothing(intake_trouble, state="failed"))
+        if self._asked and self._stages.intake.busy():
+            return
+        try:
+            why_not = self._start()
+        except EdgeAgentError as error:
+            self._reply(self._stages.learning.nothing(str(error), state="failed"))
+            raise
+        if why_not:
+            self._reply(self._stages.learning.nothing(why_not))
+
+    def _start(self) -> str:
+        """Ask the plugins and start if they say so; returns why nothing was started, or nothing."""
+        situation = self._situation(forced=any(request.arguments.get("force") for request in self._asked))
+        if self._asked and situation.new_samples > 0:
+            situation = replace(situation, forced=True)
+        decision = self._plugins.ready_to_update(situation)
+        self._postponed_at = None
+        if not decision.answer:
+            if wait_seconds(situation, self._config) == 0.0:
+                # A plugin says no where the built-in policy would say yes: ask it again from time to time.
+                self._postponed_at = self._monotonic()
+            return decision.reason
+        facts = self._stages.engine.start()
+        if not self._stages.refresh.remaining(facts.fingerprint):
+            self._stages.learning.start(facts)
+            log.info("update started: %s", decision.reason)
+        return ""
+
+    def _conclude(self) -> None:
+        stages = self._stages
+        before = stages.serving.version
+        outcome = stages.learning.finish(before, stages.serving.model, stages.engine.start())
+        if outcome.state == "published":
+            stages.serving.reload()
+            if stages.serving.version is not None:
+                self._plugins.version_published(version=stages.serving.version)
+        self._reply(outcome)
+        if outcome.state == "failed":
+            raise EdgeAgentError(outcome.message)
+
+    def _reply(self, outcome: Outcome) -> None:
+        asked, self._asked = self._asked, []
+        for request in asked:
+            request.reply.set_result(outcome.to_json())
+
+    def give_up(self, error: Exception) -> None:
+        """Tell everybody who still waits that nothing will come."""
+        asked, self._asked = self._asked, []
+        for request in asked:
+            request.fail(error)
+
+    def wait_seconds(self) -> float | None:
+        """After how many seconds an update may be due by itself; None when only a change can make it so."""
+        if self.running:
+            return None
+        if self._postponed_at is not None:
+            return max(0.0, self._postponed_at + REST_SECONDS - self._monotonic())
+        return wait_seconds(self._situation(), self._config)
+
+    def idle(self) -> bool:
+        """Whether no update runs, is wanted or will be due by itself."""
+        if self.running or self._asked:
+            return False
+        return self._postponed_at is not None or wait_seconds(self._situation(), self._config) is None
+
+    def _situation(self, *, forced: bool = False) -> UpdateSituation:
+        stages = self._stages
+        return stages.learning.situation(
+            stages.serving.version, stages.engine.facts, pending_files=stages.intake.pending, forced=forced
+        )
