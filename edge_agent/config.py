@@ -16,6 +16,10 @@ from edge_agent.errors import ConfigError
 _S = TypeVar("_S", bound=Struct)
 
 
+LONGEST_SECONDS = 7 * 86400.0
+"""A week; longer times are mistakes, and some would overflow a timer."""
+
+
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of the configuration; each stage of the agent receives its own and nothing else."""
 
@@ -25,16 +29,28 @@ class DropFolderConfig(Section, frozen=True, kw_only=True):
 
     path: Annotated[str, Meta(description="Folder that is watched; empty: HOME/drop.")] = ""
     settle_seconds: Annotated[
-        float, Meta(ge=0, description="A file is read once size and time of change held still this long.")
+        float,
+        Meta(
+            ge=0,
+            le=LONGEST_SECONDS,
+            description="A file is read once size and time of change held still this long.",
+        ),
     ] = 2.0
     rescan_seconds: Annotated[
-        float, Meta(gt=0, description="The folder is listed at least this often, whatever events say.")
+        float,
+        Meta(
+            gt=0,
+            le=LONGEST_SECONDS,
+            description="The folder is listed at least this often, whatever events say.",
+        ),
     ] = 300.0
     watch: Annotated[
         Literal["auto", "events", "polling"],
         Meta(description="'auto' polls on network file systems and listens to events elsewhere."),
     ] = "auto"
-    poll_seconds: Annotated[float, Meta(gt=0, description="How often a polled folder is listed.")] = 5.0
+    poll_seconds: Annotated[
+        float, Meta(gt=0, le=LONGEST_SECONDS, description="How often a polled folder is listed.")
+    ] = 5.0
     after_intake: Annotated[
         Literal["archive", "delete"],
         Meta(description="What happens to a picture once its features are safely stored."),
@@ -66,9 +82,16 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, le=64, description="Threads of the interpreter; more than idle cores is much slower.")
     ] = 1
     timeout_seconds: Annotated[
-        float, Meta(gt=0, description="A picture that takes longer is given up and the engine restarted.")
+        float,
+        Meta(
+            gt=0,
+            le=LONGEST_SECONDS,
+            description="A picture that takes longer is given up and the engine restarted.",
+        ),
     ] = 6.0
-    start_timeout_seconds: Annotated[float, Meta(gt=0, description="Patience with a starting engine.")] = 60.0
+    start_timeout_seconds: Annotated[
+        float, Meta(gt=0, le=LONGEST_SECONDS, description="Patience with a starting engine.")
+    ] = 60.0
 
 
 class LearningConfig(Section, frozen=True, kw_only=True):
@@ -91,7 +114,10 @@ class UpdateConfig(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, description="This many new samples start an update at once.")
     ] = 50
     quiet_seconds: Annotated[
-        float, Meta(ge=0, description="Fewer start one when nothing more arrived for this long.")
+        float,
+        Meta(
+            ge=0, le=LONGEST_SECONDS, description="Fewer start one when nothing more arrived for this long."
+        ),
     ] = 1.0
     new_label_samples: Annotated[
         int, Meta(ge=1, description="A label the current version does not know starts one at this many.")

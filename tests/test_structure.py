@@ -30,6 +30,7 @@ STOREYS = """
     cli.output | cli.pictures
     agent.daemon
     agent.control | agent.asking
+    agent.opening
     agent.sockets
     agent.agent
     agent.updating

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.agent.home import Home
-from edge_agent.agent.pauses import Pauses
+from edge_agent.agent.pauses import REST_SECONDS, Pauses
 from edge_agent.agent.requests import UPDATE, Request, answer
 from edge_agent.agent.stages import Clocks, MakeEngine, Stages, open_stages
 from edge_agent.agent.status import AgentState, StatusFile
@@ -258,6 +258,12 @@ class Agent:
 
     def _patience(self) -> float:
         """Seconds until something is due by itself."""
+        try:
+            return self._wait_seconds()
+        except StoreError:
+            return REST_SECONDS  # the next step says what is wrong
+
+    def _wait_seconds(self) -> float:
         stages, now = self._open_stages, self._clocks.monotonic()
         waits = [end - now for end in self._pauses.ends]
         look = stages.intake.next_look()
@@ -300,10 +306,10 @@ class Agent:
 
     def _write_status(self, state: AgentState | None = None) -> None:
         assert self._status is not None
-        facts = self.facts()
-        if state is not None:
-            facts["state"] = state.value
         try:
+            facts = self.facts()
+            if state is not None:
+                facts["state"] = state.value
             self._status.update(**facts)
         except EdgeAgentError as error:
             log.warning("status cannot be written: %s", error)

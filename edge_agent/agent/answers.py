@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.labels import clean_label
+from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.serving import Serving
 from edge_agent.errors import NoModelError, NotFoundError, UserError
 from edge_agent.ml.model import MLModel
@@ -78,12 +79,19 @@ class Answers:
             to = previous.parent
         if to is None:
             raise NotFoundError(f"version {previous.number} is the first; there is nothing to roll back to")
+        stored = {sample.digest for sample in self._store.list()}
+        forgotten = sum(digest not in stored for digest in learned_samples(self._registry.get(to)))
+        if forgotten:
+            raise UserError(
+                f"version {to} learned from {forgotten} sample(s) that were forgotten since; it is not served again"
+            )
         version = self._serving.roll_back(to)
         self._plugins.version_rolled_back(version=version, previous=previous.number)
         return {"version": version.number, "previous": previous.number}
 
     def samples(self, label: str | None, limit: int | None, offset: int) -> list[dict[str, Any]]:
         """The stored samples in the order they came."""
+        label = clean_label(label) if label is not None else None
         if label is not None and label not in self._store.counts():
             raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
         rows = self._store.list(label=label, limit=limit, offset=offset)
@@ -106,6 +114,7 @@ class Answers:
         """
         if (digest is None) == (label is None):
             raise UserError("say what to forget: either a sample or a label")
+        label = clean_label(label) if label is not None else None
         doomed = [self._store.get(digest)] if digest is not None else self._store.list(label=label)
         if not doomed:
             raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")

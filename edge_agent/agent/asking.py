@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from edge_agent import errors
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
+from edge_agent.agent.opening import open_patiently
 from edge_agent.agent.requests import Request
 from edge_agent.agent.sockets import (
     ANSWER_SECONDS,
@@ -22,7 +23,7 @@ from edge_agent.agent.sockets import (
     read_line,
     short_address,
 )
-from edge_agent.errors import EdgeAgentError, HomeError, UserError
+from edge_agent.errors import EdgeAgentError, HomeError, HomeLockedError, UserError
 
 PLAIN_ERRORS = frozenset(
     {
@@ -57,11 +58,17 @@ def session(home: Path, in_process: Callable[[], Agent]) -> Iterator[Ask]:
     Raises `HomeLockedError` when an agent holds the state directory but does not listen (it is just starting).
     """
     place = Home(home)
-    if is_running(home):
+    agent = None if is_running(home) else in_process()
+    if agent is not None:
+        try:
+            open_patiently(agent, give_up=lambda: is_running(home))
+        except HomeLockedError:
+            if not is_running(home):
+                raise
+            agent = None
+    if agent is None:
         yield lambda name, arguments=None, *, files=(): _ask_socket(place, name, arguments or {}, files)
         return
-    agent = in_process()
-    agent.open()
     try:
         yield lambda name, arguments=None, *, files=(): _ask_here(agent, name, arguments or {}, files)
     finally:

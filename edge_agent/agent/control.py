@@ -46,8 +46,10 @@ class ControlSocket:
 
     def open(self) -> None:
         """Listen; the home's lock is held, so whatever lies at the path is a leftover."""
-        with suppress(FileNotFoundError):
-            self._path.unlink()
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise HomeError(f"{self._path}: cannot be removed: {error.strerror}; remove it by hand") from None
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with short_address(self._path) as short:
@@ -64,6 +66,14 @@ class ControlSocket:
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
         self._thread.start()
 
+    def tend(self) -> None:
+        """Listen anew when somebody removed the socket from the state directory."""
+        if self._server is not None and not self._path.is_socket() and not self._closing.is_set():
+            log.warning("%s was removed; it is made again", self._path)
+            self.close()
+            self._closing.clear()
+            self.open()
+
     def close(self) -> None:
         """Stop listening; requests that are being answered end on their own."""
         self._closing.set()
@@ -74,7 +84,7 @@ class ControlSocket:
         self._server.close()
         if self._thread is not None:
             self._thread.join(timeout=IO_SECONDS)
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             self._path.unlink()
 
     def _accept(self) -> None:
@@ -86,9 +96,10 @@ class ControlSocket:
                 if self._closing.is_set():
                     return
                 continue
-            if not self._places.acquire(blocking=False):
-                connection.close()
-                continue
+            while not self._places.acquire(timeout=LOOK_SECONDS):
+                if self._closing.is_set():
+                    connection.close()
+                    return
             threading.Thread(
                 target=self._serve, args=(connection,), name="control-client", daemon=True
             ).start()
@@ -153,7 +164,7 @@ def _receive(connection: socket.socket) -> Request | None:
         for fd in fds:
             os.close(fd)
         raise
-    except (ValueError, KeyError, TypeError, UserError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, UserError) as error:
         for fd in fds:
             os.close(fd)
         _send(connection, {"error": "UserError", "message": f"not a request: {error}"})

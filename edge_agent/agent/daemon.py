@@ -13,6 +13,7 @@ from types import FrameType
 
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.control import ControlSocket
+from edge_agent.agent.opening import open_patiently
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class ServiceManager:
 
 
 def serve(agent: Agent, control: ControlSocket, manager: ServiceManager | None = None) -> str:
-    """Run an agent that is open until a signal or an error ends it; returns why it stopped.
+    """Open an agent and run it until a signal or an error ends it; returns why it stopped.
 
     Readiness is announced once the store is open, the current version verified and the engine warm.
     """
@@ -62,11 +63,17 @@ def serve(agent: Agent, control: ControlSocket, manager: ServiceManager | None =
     if manager.ping_seconds is not None:
         agent.longest_wait_seconds = manager.ping_seconds / 2
     with _signals(agent):
+        open_patiently(agent)
         try:
             control.open()
             agent.start()
             manager.tell("READY=1")
-            agent.run(alive=manager.alive)
+
+            def alive() -> None:
+                manager.alive()
+                control.tend()
+
+            agent.run(alive)
         finally:
             manager.tell("STOPPING=1")
             control.close()

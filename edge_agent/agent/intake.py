@@ -33,6 +33,9 @@ FRESH_SECONDS = 60.0
 minute: some writers reserve the full size first, so a still file is not always a whole one."""
 
 
+PROGRESS_SECONDS = 20.0
+"""Whoever waits for the drop folder to be empty waits this long (and four settle times) without any file leaving."""
+
 REASON_SUFFIX = ".reason.txt"
 
 MOST_TRIES = 4
@@ -94,6 +97,9 @@ class Intake:
         self._clock = clock
         self._failures: dict[Path, _Failures] = {}
         self._stuck: dict[Path, str] = {}
+        self._pending_seen = 0
+        self._progress_at = monotonic()
+        self._patience_seconds = PROGRESS_SECONDS + 4 * config.settle_seconds
         self.rejected = _count_rejected(home.rejected_folder)
         """How many refused files lie in `rejected/`."""
 
@@ -128,8 +134,11 @@ class Intake:
         return self._folder.next_look()
 
     def busy(self) -> bool:
-        """Whether files are waiting: to settle, to be tried again, or to be taken in."""
-        return self.pending > 0
+        """Whether files are on their way in; a file that keeps changing is not waited for without end."""
+        pending = self.pending
+        if pending != self._pending_seen:
+            self._pending_seen, self._progress_at = pending, self._monotonic()
+        return pending > 0 and self._monotonic() - self._progress_at < self._patience_seconds
 
     @property
     def pending(self) -> int:

@@ -13,7 +13,7 @@ from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.publishing import Candidate, learned_samples, probabilities, publish
 from edge_agent.agent.split import Split, judges, split
 from edge_agent.config import LearningConfig, UpdateConfig
-from edge_agent.errors import EdgeAgentError, MLModelError, StoreError
+from edge_agent.errors import DamagedError, EdgeAgentError, MLModelError, StoreError
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLParameterKey, resolve
@@ -121,7 +121,7 @@ class Learning:
         new = self._store.revision - int(self._store.meta(LEARNED_REVISION) or 0)
         stale = facts and current and current.extractor_fingerprint != facts.fingerprint
         judged = self._judged == (self._store.revision, facts.fingerprint if facts else "")
-        if (stale or (current is None and self._registry.damage)) and not judged:
+        if (stale or current is None) and not judged:
             new = max(new, sum(labels.values()))
         known = set(current.labels) if current else set()
         return UpdateSituation(
@@ -284,7 +284,7 @@ class Learning:
     ) -> Evaluation:
         learned = set(running.parts.training)
         stored = dict(running.training_set)
-        then = learned_samples(current) if current and serving else {}
+        then = _learned(current) if current and serving else {}
         forgotten = any(digest not in stored for digest in then)
         held_out = judges(running.parts.held_out, learned | set(then))
         proba = probabilities(candidate, running.training_set, held_out)
@@ -296,6 +296,14 @@ class Learning:
             y_true=[stored[digest] for digest in held_out],
             forgotten=forgotten,
         )
+
+
+def _learned(version: Version) -> dict[str, str]:
+    try:
+        return learned_samples(version)
+    except DamagedError as error:
+        log.warning("it is not known what version %d learned from: %s", version.number, error)
+        return {}
 
 
 def head_problems(config: LearningConfig, heads: Mapping[str, type[Head]]) -> list[str]:

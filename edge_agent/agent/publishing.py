@@ -86,9 +86,12 @@ def publish(
 
 
 def learned_samples(version: Version) -> dict[str, str]:
-    """The digests a version learned from, with the label each had then."""
-    data = json.loads((version.path / SAMPLES_FILE).read_text())
-    return dict(data["samples"])
+    """The digests a version learned from, with the label each had then; `DamagedError` when it cannot be read."""
+    path = version.path / SAMPLES_FILE
+    try:
+        return dict(json.loads(path.read_text())["samples"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{path}: {error}") from None
 
 
 def probabilities(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import itertools
 import os
@@ -10,7 +11,7 @@ import sys
 import click
 
 from edge_agent import __version__
-from edge_agent.cli.output import complain
+from edge_agent.cli.output import complain, streams
 from edge_agent.cli.settings import Settings
 from edge_agent.errors import ConfigError, EdgeAgentError, UserError
 
@@ -32,6 +33,11 @@ COMMANDS = {
 }
 """Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""
 
+
+USERS_ERRORS = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ELOOP, errno.EINVAL}
+)
+"""What the system says of a path that a person should have written differently."""
 
 GLOBAL_OPTIONS = ("--home", "--config")
 
@@ -94,6 +100,11 @@ def globals_first(arguments: list[str]) -> list[str]:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit status; an error is one line on standard error."""
+    with streams(as_json="--json" in arguments):
+        return _run_command(arguments)
+
+
+def _run_command(arguments: list[str]) -> int:
     try:
         result = edge_agent.main(args=globals_first(arguments), prog_name="edge-agent", standalone_mode=False)
         sys.stdout.flush()
@@ -119,6 +130,9 @@ def run_command(arguments: list[str]) -> int:
         # The reader of a pipe went away, as `head` does; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return complain(f"{where}{error.strerror or error}", status=2 if error.errno in USERS_ERRORS else 1)
     except Exception as error:  # `main`: a defect ends in one line, not in a page of code
         if os.environ.get("EDGE_AGENT_DEBUG"):
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
@@ -13,9 +12,9 @@ import click
 
 from edge_agent.agent.delivery import deliver
 from edge_agent.agent.evaluation import Evaluation
-from edge_agent.cli.output import percent, print_table, progress
+from edge_agent.cli.output import percent, print_table, progress, warn_in_lines
 from edge_agent.cli.predict import classify, labelled_pictures
-from edge_agent.cli.settings import Settings
+from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import EdgeAgentError, UserError
 from edge_agent.hookspecs import Decision, hookimpl
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
@@ -30,9 +29,9 @@ UNSEEN_PER_LABEL = 4
 @click.option("--keep", metavar="DIR", help="Keep the state directory and the pictures here to go on with.")
 def demo(keep: str | None) -> None:
     """Learn five things from drawn pictures, publish a version and recognise pictures it has not seen."""
-    logging.basicConfig(level=logging.WARNING, format="edge-agent: %(message)s")
+    warn_in_lines()
     if keep:
-        folder = Path(keep).expanduser().absolute()
+        folder = expanded(keep).absolute()
         _demo(folder)
         click.echo(f"\nEverything is in {folder}. What to try next:")
         _suggest(folder)

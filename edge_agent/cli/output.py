@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -22,9 +24,53 @@ def complain(text: str, *, status: int = 1) -> int:
     return status
 
 
+@contextmanager
+def streams(*, as_json: bool) -> Iterator[None]:
+    """Keep standard output for what is asked for: with `--json` nothing but the document may get there.
+
+    What a plugin prints goes to standard error then.  Names that are not text are shown escaped.
+    """
+    global _documents  # the process has one standard output
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    _documents, before = sys.stdout, sys.stdout
+    if as_json:
+        sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, _documents = before, None
+
+
+_documents: TextIO | None = None
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output."""
-    print(json.dumps(document, ensure_ascii=False, indent=2))
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # part of a name that is not text
+        text = json.dumps(document, indent=2)
+    print(text, file=_documents or sys.stdout, flush=True)
+
+
+class OneLine(logging.Formatter):
+    """Log records for people: what happened, without the lines of code where it did."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, ARG002  # logging's own name and argument
+        """Nothing: the message says enough."""
+        return ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return " ".join(super().format(record).split())
+
+
+def warn_in_lines() -> None:
+    """Show warnings of the agent on standard error, a line each, for commands that end by themselves."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("edge-agent: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edge_agent.agent.labels import clean_label
 from edge_agent.cli.output import json_option, percent, print_json, print_table, progress
 from edge_agent.cli.settings import Settings
 from edge_agent.errors import UserError
@@ -156,7 +157,7 @@ def labelled_pictures(folder: Path) -> list[tuple[Path, str]]:
     if not folder.is_dir():
         raise UserError(f"{folder}: not a folder; expected one that holds a folder for each label")
     found = [
-        (file, label.name)
+        (file, clean_label(label.name))
         for label in sorted(folder.iterdir())
         if label.is_dir() and not label.name.startswith(".")
         for file in sorted(label.iterdir())

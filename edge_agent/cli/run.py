@@ -14,8 +14,9 @@ from edge_agent.agent.agent import Agent
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.daemon import serve
 from edge_agent.agent.home import Home
-from edge_agent.cli.output import json_option, percent, print_json, progress
-from edge_agent.cli.settings import Settings
+from edge_agent.agent.opening import open_patiently
+from edge_agent.cli.output import json_option, percent, print_json, progress, warn_in_lines
+from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import EdgeAgentError, UserError
 from edge_agent.hookspecs import hookimpl
 from edge_agent.store.samples import Rejection, Sample
@@ -28,7 +29,7 @@ from edge_agent.store.samples import Rejection, Sample
 @click.pass_obj
 def run(settings: Settings, drop: str | None, *, once: bool, as_json: bool) -> None:
     """Watch the drop folder, learn, and answer until told to stop."""
-    drop_folder = Path(drop).expanduser().absolute() if drop else None
+    drop_folder = expanded(drop).absolute() if drop else None
     if once:
         _run_once(settings, drop_folder, as_json=as_json)
         return
@@ -36,7 +37,6 @@ def run(settings: Settings, drop: str | None, *, once: bool, as_json: bool) -> N
         raise UserError("--json goes with --once; ask a running agent with `edge-agent status --json`")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     agent = settings.agent(drop_folder=drop_folder, watch=True)
-    agent.open()
     serve(agent, ControlSocket(Home(settings.home), agent))
 
 
@@ -62,10 +62,10 @@ class Tally:
 
 
 def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) -> None:
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="edge-agent: %(message)s")
+    warn_in_lines()
     tally = Tally()
     agent: Agent = settings.agent(drop_folder=drop_folder, extra=[("cli-tally", tally)])
-    agent.open()
+    open_patiently(agent)
     try:
         with progress("taking in", None) as advance:
             tally.advance = advance

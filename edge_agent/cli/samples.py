@@ -14,6 +14,8 @@ from edge_agent.cli.output import json_option, print_json, print_table
 from edge_agent.cli.settings import Settings
 from edge_agent.errors import UserError
 
+MOST_ROWS = 2**31
+
 
 @click.command()
 @click.argument("label")
@@ -39,8 +41,8 @@ def samples() -> None:
 
 @samples.command("list")
 @click.option("--label", help="Only this label.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out the first ones.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), help="At most this many.")
+@click.option("--offset", type=click.IntRange(0, MOST_ROWS), default=0, help="Leave out the first ones.")
 @json_option
 @click.pass_obj
 def list_samples(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import NotFoundError
+from edge_agent.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
     import click
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from edge_agent.plugins import PluginHost
 
 CONFIG_NAME = "edge-agent.toml"
+
+
+def expanded(path: str) -> Path:
+    """A path with `~` replaced; raises `UserError` for a user who is not there."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user") from None
 
 
 class Settings:
@@ -33,13 +41,13 @@ class Settings:
         """The state directory, absolute."""
         from edge_agent.agent.home import default_home
 
-        return (Path(self._home).expanduser() if self._home else default_home()).absolute()
+        return (expanded(self._home) if self._home else default_home()).absolute()
 
     @property
     def config_path(self) -> Path | None:
         """The configuration that is read: the one named, else the one in the state directory, else none."""
         if self._config_file:
-            return Path(self._config_file).expanduser()
+            return expanded(self._config_file)
         path = self.home / CONFIG_NAME
         return path if path.exists() else None
 

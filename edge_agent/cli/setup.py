@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from edge_agent.agent.home import Home
 from edge_agent.agent.stages import setup_problems
 from edge_agent.cli.output import json_option, print_json
-from edge_agent.cli.settings import CONFIG_NAME, Settings
+from edge_agent.cli.settings import CONFIG_NAME, Settings, expanded
 from edge_agent.config import example_config, load_config
 from edge_agent.errors import ConfigError, UserError
 from edge_agent.store.atomic import write_file
@@ -20,7 +18,7 @@ from edge_agent.store.atomic import write_file
 @click.pass_obj
 def init(settings: Settings, directory: str | None) -> None:
     """Make the state directory DIR (default: --home) with a commented configuration and a drop folder."""
-    path = Path(directory).expanduser().absolute() if directory else settings.home
+    path = expanded(directory).absolute() if directory else settings.home
     home = Home(path)
     home.make()
     config = path / CONFIG_NAME
