@@ -79,6 +79,7 @@ class Bench:
         self.wall = FakeClock(1_800_000_000.0)
         self.recorder = Recorder()
         self.engines: list[FakeEngine] = []
+        self.engine_class = FakeEngine
         self.agent: Agent | None = None
 
     def open(
@@ -104,7 +105,7 @@ class Bench:
         config = config or Config()
 
         def make_engine(*arguments: Any, monotonic: Callable[[], float]) -> FakeEngine:
-            self.engines.append(FakeEngine(*arguments, monotonic=monotonic, fingerprint=fingerprint))
+            self.engines.append(self.engine_class(*arguments, monotonic=monotonic, fingerprint=fingerprint))
             return self.engines[-1]
 
         plugins = load_plugins(
@@ -142,6 +143,20 @@ class Bench:
                 return
             self.clock.advance(0.5)
         raise AssertionError("the agent does not come to rest")
+
+    def live(self, seconds: float) -> int:
+        """Let time pass as `Agent.run` does, waiting exactly as long as the agent asks; how many steps it took."""
+        agent = self.agent
+        assert agent is not None
+        end, steps = self.clock.now + seconds, 0
+        while self.clock.now < end:
+            patience = agent._patience()
+            agent.step(patience_seconds=5.0 if agent.updating else 0.0)
+            steps += 1
+            assert steps < 1000, f"the agent spins: {steps} steps and {end - self.clock.now} s to go"
+            if not agent.updating:
+                self.clock.advance(min(patience, end - self.clock.now))
+        return steps
 
     def ask(self, name: str, **arguments: Any) -> Any:
         """Put a question and return the answer; an update is stepped to its end."""
