@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -281,7 +282,8 @@ class Intake:
         except DiskFullError:
             raise
         except StoreError as error:
-            remove_file(note)
+            with suppress(StoreError):  # what kept the note from being written may keep it from being removed
+                remove_file(note)
             if os.path.lexists(arrival.path):
                 self._stuck_at(arrival, f"refused ({reason}), but cannot leave the drop folder: {error}")
             return 0
