@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -318,12 +319,13 @@ class TestPathological:
         """Each file of the collection is stored or put aside with a reason; the daemon goes on and stays small."""
         folder = daemon.drop / "odd"
         folder.mkdir(parents=True)
-        wanted = 0
+        ignored = {".hidden.jpg", "._appledouble.jpg", "Thumbs.db"}
+        wanted: set[str] = set()
         for path in sorted((testdata / "pathological").rglob("*")):
             if path.is_file() and path.name != "INDEX.csv":
                 shutil.copyfile(path, folder / path.name)
-                wanted += 1
-        ignored = {".hidden.jpg", "._appledouble.jpg", "Thumbs.db"}
+                if path.name not in ignored:
+                    wanted.add(_digest(path))
         daemon.start()
         wait_until(
             lambda: {path.name for path in folder.iterdir()} <= ignored,
@@ -341,11 +343,17 @@ class TestPathological:
         ]
         for path in rejected:
             assert (path.parent / f"{path.name}.reason.txt").read_text().strip()
-        stored = daemon.ask("status")["labels"]["odd"]
-        assert len(rejected) > 20
-        assert stored > 40
-        assert len(rejected) + stored <= wanted
+        refused = {_digest(path) for path in rejected}
+        stored = {row["digest"] for row in daemon.ask("samples", "list", "--label", "odd")}
+        assert len(refused) > 20
+        assert len(stored) > 40
+        assert refused | stored == wanted
+        assert not refused & stored
         assert sum(peaks) < 250, f"agent and engine peaked at {peaks} MB"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _peak_megabytes(pid: int) -> float:

@@ -37,6 +37,7 @@ class ControlSocket:
     """The Unix socket of a running agent: 0600, and only its own user or root is answered."""
 
     def __init__(self, home: Home, agent: Agent) -> None:
+        self.home = home.path
         self._path = home.socket_path
         self._agent = agent
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from edge_agent.agent.agent import Agent
+from edge_agent.agent.asking import is_running
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.opening import open_patiently
 
@@ -63,7 +64,7 @@ def serve(agent: Agent, control: ControlSocket, manager: ServiceManager | None =
     if manager.ping_seconds is not None:
         agent.longest_wait_seconds = manager.ping_seconds / 2
     with _signals(agent):
-        open_patiently(agent)
+        open_patiently(agent, give_up=lambda: is_running(control.home))
         try:
             control.open()
             agent.start()
