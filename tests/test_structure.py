@@ -36,7 +36,7 @@ STOREYS = """
     agent.updating
     agent.requests | agent.summary
     agent.stages
-    agent.intake | agent.learning | agent.answers | agent.refresh
+    agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
     agent.publishing
     default_plugins
     default_plugins.*

@@ -177,6 +177,7 @@ class Agent:
 
     def _take_in(self) -> None:
         stages = self._open_stages
+        stages.rebuild.step(self._go_on)
         stages.intake.step(self._go_on)
         if stages.engine.facts is not None:
             stages.refresh.step(self._go_on)
@@ -292,7 +293,10 @@ class Agent:
         return not busy and self._open_updating.idle()
 
     def _refreshing(self) -> bool:
+        """Whether archived pictures are still to be read again."""
         stages = self._open_stages
+        if stages.rebuild.remaining:
+            return True
         return stages.engine.facts is not None and stages.refresh.remaining(stages.engine.facts.fingerprint)
 
     def facts(self) -> dict[str, Any]:
@@ -300,7 +304,9 @@ class Agent:
         stages = self._open_stages
         if not self._started:
             stages.folder.ready(0)  # nobody has looked yet; a question must see what waits
-        trouble = "; ".join(filter(None, [*self._pauses.troubles, stages.serving.trouble]))
+        trouble = "; ".join(
+            filter(None, [*self._pauses.troubles, stages.serving.trouble, stages.rebuild.trouble])
+        )
         state = AgentState.DEGRADED if trouble else AgentState.OK
         return summarise(stages, self._plugins, state=state, trouble=trouble)
 

@@ -61,6 +61,10 @@ class Archive:
         expected = self._home.path / sample.stored_path
         return expected if expected.exists() else next(self._copies(sample.digest), None)
 
+    def pictures(self) -> list[Path]:
+        """Every picture that is kept, in order."""
+        return sorted(path for path in self._home.archive_folder.glob("*/[!.]*") if path.is_file())
+
     def settle(self, sample: Sample) -> None:
         """Make the picture lie where its row says, once: after a relabel, or a crash in the middle of one."""
         if not sample.stored_path:

@@ -15,6 +15,7 @@ from edge_agent.agent.dropfolder import DropFolder
 from edge_agent.agent.home import Home
 from edge_agent.agent.intake import Intake
 from edge_agent.agent.learning import Learning, head_problems
+from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.serving import Serving
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
@@ -65,6 +66,7 @@ class Stages:
     learning: Learning
     intake: Intake
     refresh: Refresh
+    rebuild: Rebuild
     answers: Answers
     _closing: ExitStack = field(repr=False)
 
@@ -102,7 +104,7 @@ def open_stages(
         closing.callback(lock.release)
         registry = VersionRegistry(home.models_folder, clock=clocks.wall)
         registry.clean()
-        store = SampleStore(home.database_path, clock=clocks.wall)
+        store = open_store(home, clocks.wall)
         closing.callback(store.close)
         engine = make_engine(card, config.pictures, config.extractor, monotonic=clocks.monotonic)
         closing.callback(engine.close)
@@ -148,6 +150,7 @@ def open_stages(
             learning=learning,
             intake=intake,
             refresh=Refresh(store, archive, engine),
+            rebuild=Rebuild(home, store, archive, engine),
             answers=answers,
             _closing=closing.pop_all(),
         )

@@ -80,7 +80,7 @@ class Updating:
                 self._postponed_at = self._monotonic()
             return decision.reason
         facts = self._stages.engine.start()
-        if not self._stages.refresh.remaining(facts.fingerprint):
+        if not self._stages.rebuild.remaining and not self._stages.refresh.remaining(facts.fingerprint):
             self._stages.learning.start(facts)
             log.info("update started: %s", decision.reason)
         return ""

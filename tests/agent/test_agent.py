@@ -327,6 +327,33 @@ class TestRestart:
         newest = bench.ask("versions")[0]
         assert (newest["version"], newest["current"]) == (2, True)
 
+    @pytest.mark.parametrize("damage", ["lost", "nonsense", "cut off"])
+    def test_a_lost_database_is_made_again_from_the_archive(
+        self, bench: Bench, tmp_path: Path, damage: str
+    ) -> None:
+        """Without its database the agent reads the archive again, keeps every sample's label and goes on learning."""
+        bench.open()
+        teach(bench, cat=4, dog=4)
+        bench.ask("relabel", digest=bench.ask("samples", label="dog")[0]["digest"], label="wolf")
+        bench.settle()
+        before = {row["digest"]: row["label"] for row in bench.ask("samples")}
+        bench.close()
+        database = bench.home / "agent.db"
+        for extra in bench.home.glob("agent.db-*"):
+            extra.unlink()
+        if damage == "lost":
+            database.unlink()
+        else:
+            database.write_bytes(b"nonsense" if damage == "nonsense" else database.read_bytes()[:5000])
+        bench.open()
+        assert "database was lost" in bench.ask("status")["trouble"]
+        bench.settle()
+
+        assert {row["digest"]: row["label"] for row in bench.ask("samples")} == before
+        assert bench.predict(tmp_path, "cat 99")["label"] == "cat"
+        assert bench.ask("status")["state"] == "ok"
+        assert len(list(bench.home.glob("agent.db.damaged-*"))) == (damage != "lost")
+
     def test_a_second_agent_is_refused(self, bench: Bench, tmp_path: Path) -> None:
         """The lock names the process that holds the state directory."""
         agent = bench.open()
