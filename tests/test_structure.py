@@ -55,7 +55,8 @@ STOREYS = """
     agent.settling
     agent.status | agent.listing
     ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
-    agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic | store.lock | store.digests | vision.wire
+    agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic
+    store.lock | store.digests | vision.wire
     config | hookspecs
     errors
 """
