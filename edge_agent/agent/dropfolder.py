@@ -134,6 +134,15 @@ class DropFolder:
         retry_at = math.inf if self._trouble else self._retry_at
         return max(self._monotonic(), min(self._listing_due(), self._next_check, retry_at))
 
+    def look_again(self) -> None:
+        """List the folder at the next `ready`, however short ago the last listing was."""
+        self._listed_at = self._next_listing = -math.inf
+
+    @property
+    def must_look(self) -> bool:
+        """Whether the next `ready` lists the folder because nobody has yet, or somebody asked for it."""
+        return self._listed_at == -math.inf
+
     @property
     def pending(self) -> int:
         """How many files are here that were not handed out, or were and have not left."""

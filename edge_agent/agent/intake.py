@@ -136,10 +136,17 @@ class Intake:
 
     def busy(self) -> bool:
         """Whether files are on their way in; a file that keeps changing is not waited for without end."""
+        if self._folder.must_look:
+            return True
         pending = self.pending
         if pending != self._pending_seen:
             self._pending_seen, self._progress_at = pending, self._monotonic()
         return pending > 0 and self._monotonic() - self._progress_at < self._patience_seconds
+
+    def look_again(self) -> None:
+        """Have the drop folder listed at the next step, and begin anew to wait for what lies there."""
+        self._folder.look_again()
+        self._pending_seen = -1
 
     @property
     def pending(self) -> int:

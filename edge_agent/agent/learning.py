@@ -121,7 +121,9 @@ class Learning:
         new = self._store.revision - int(self._store.meta(LEARNED_REVISION) or 0)
         stale = facts and current and current.extractor_fingerprint != facts.fingerprint
         judged = self._judged == (self._store.revision, facts.fingerprint if facts else "")
-        if (stale or current is None) and not judged:
+        if judged:
+            new = 0  # whether or not that could be written down
+        elif stale or current is None:
             new = max(new, sum(labels.values()))
         known = set(current.labels) if current else set()
         return UpdateSituation(

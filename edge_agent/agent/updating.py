@@ -40,6 +40,7 @@ class Updating:
     def ask(self, request: Request) -> None:
         """Remember who wants an update now; the request is answered with its outcome."""
         self._asked.append(request)
+        self._stages.intake.look_again()  # what lies there now belongs to it, seen already or not
 
     def task_ended(self) -> None:
         """Note that the task said its last; it is concluded at the next step."""
@@ -110,11 +111,18 @@ class Updating:
 
     def wait_seconds(self) -> float | None:
         """After how many seconds an update may be due by itself; None when only a change can make it so."""
-        if self.running:
+        if self.running or self._waits_for_pictures():
             return None
         if self._postponed_at is not None:
             return max(0.0, self._postponed_at + REST_SECONDS - self._monotonic())
         return wait_seconds(self._situation(), self._config)
+
+    def _waits_for_pictures(self) -> bool:
+        """Whether intake or the reading of the archive, which have times of their own, come first."""
+        facts = self._stages.engine.facts
+        return bool(self._asked and self._stages.intake.busy()) or (
+            facts is not None and self._stages.refresh.remaining(facts.fingerprint)
+        )
 
     def idle(self) -> bool:
         """Whether no update runs, is wanted or will be due by itself."""
