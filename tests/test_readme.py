@@ -85,7 +85,7 @@ def test_sixty_seconds_to_a_first_version(tmp_path: Path) -> None:
     script = ["set -e"]
     for mark, commands in blocks():
         if mark == "background":
-            script.append(f"{commands} 2>daemon.log & echo $! >daemon.pid")
+            script.append(f"{commands} >daemon.log 2>&1 & echo $! >daemon.pid")
             script.append('until edge-agent status --json | grep -q \'"state": "ok"\'; do :; done')
         elif not mark and commands != "scripts/demo":
             script.append(commands)
