@@ -221,6 +221,7 @@ class Agent:
     def answer(self, request: Request) -> None:
         """Answer one request now, or put an update on the list; the thread that steps."""
         if request.name == UPDATE:
+            request.close_files()  # it needs none, and may take long
             self._open_updating.ask(request)
             return
         try:

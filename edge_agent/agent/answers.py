@@ -64,7 +64,9 @@ class Answers:
             for name in names:
                 yield name, fds.pop(0)
 
-        return [_prediction(extraction, model, number, top) for extraction in self._engine.extract(jobs())]
+        # All are extracted before the first is classified: a head that raises leaves no file half read.
+        extractions = list(self._engine.extract(jobs()))
+        return [_prediction(extraction, model, number, top) for extraction in extractions]
 
     def versions(self) -> list[dict[str, Any]]:
         """All published versions, newest first."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import pytest
 from edge_agent.agent.home import Home
 from edge_agent.agent.stages import setup_problems
 from edge_agent.config import Config, DropFolderConfig, ExtractorConfig, LearningConfig, UpdateConfig
-from edge_agent.errors import ConfigError, DamagedError, StoreError
+from edge_agent.errors import ConfigError, StoreError
 from edge_agent.ml.model import BUILT_IN_HEADS
 from edge_agent.testing import drop_texts
 
@@ -75,18 +77,19 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_refused_start_leaves_nothing_open(bench: Bench) -> None:
-    """When the database is no database everything opened by then is closed, and the lock is free again."""
+    """When a newer edge_agent wrote the database everything opened by then is closed, and the lock is free."""
     bench.open()
     bench.close()
     before = descriptors()
-    database = bench.home / "agent.db"
-    good = database.read_bytes()
-    database.write_bytes(b"this is no database" * 1000)
-    with pytest.raises((DamagedError, StoreError)):
+    with closing(sqlite3.connect(bench.home / "agent.db")) as database:
+        (number,) = database.execute("PRAGMA user_version").fetchone()
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="newer"):
         bench.open()
     assert descriptors() == before
 
-    database.write_bytes(good)
+    with closing(sqlite3.connect(bench.home / "agent.db")) as database:
+        database.execute(f"PRAGMA user_version = {number}")
     bench.open()
 
 
