@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import socket
 import struct
 import threading
@@ -139,10 +140,9 @@ class ControlSocket:
 
 
 def _listens(connection: socket.socket) -> bool:
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:
-        return True
+    """Whether the other side is still there; a client that has asked says nothing more, so an end is all to be read."""
+    readable, _, _ = select.select([connection], [], [], 0)
+    return not readable or connection.recv(1, socket.MSG_PEEK) != b""
 
 
 def _trusted(connection: socket.socket) -> bool:

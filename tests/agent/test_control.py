@@ -78,6 +78,30 @@ def test_an_update_is_answered_when_it_is_done(running: Bench) -> None:
     assert (answer["state"], answer["version"]) == ("published", 2)
 
 
+def test_a_slow_answer_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that takes longer than anybody looks after the client, or waits for a sentence, arrives."""
+    monkeypatch.setattr("edge_agent.agent.control.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("edge_agent.agent.control.IO_SECONDS", 0.2)
+    agent = bench.open()
+    control = ControlSocket(Home(bench.home), agent)
+    control.open()
+    answers: list[object] = []
+
+    def client() -> None:
+        with session(bench.home, never) as ask:  # type: ignore[arg-type]
+            answers.append(ask("versions"))
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    thread.join(timeout=1.0)  # the agent is busy: nobody steps it
+    assert thread.is_alive()
+    agent.step(patience_seconds=5.0)
+    thread.join(timeout=10)
+    control.close()
+
+    assert answers == [[]]
+
+
 def test_only_the_owner_can_reach_it(running: Bench) -> None:
     """The socket's mode is 0600."""
     assert stat.S_IMODE((running.home / "agent.sock").stat().st_mode) == 0o600
