@@ -70,6 +70,8 @@ class Updating:
 
     def _start(self) -> str:
         """Ask the plugins and start if they say so; returns why nothing was started, or nothing."""
+        if self._asked:
+            self._stages.engine.start()  # only then is it known whether the extractor is still the same
         situation = self._situation(forced=any(request.arguments.get("force") for request in self._asked))
         if self._asked and situation.new_samples > 0:
             situation = replace(situation, forced=True)

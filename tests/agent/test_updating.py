@@ -31,6 +31,19 @@ class BrokenEngine(FakeEngine):
         raise EngineError("the engine could not be started: no runtime is installed")
 
 
+class LazyEngine(FakeEngine):
+    """Says nothing about itself before it was started, as the real one."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.facts = None
+
+    def start(self) -> EngineFacts:
+        """Be ready."""
+        self.facts = self._fake_facts
+        return self._fake_facts
+
+
 class StubbornRegistry(VersionRegistry):
     """Cannot remove old versions, as on a disk that refuses."""
 
@@ -234,6 +247,17 @@ class TestReluctance:
 
 
 class TestWaiting:
+    def test_a_changed_extractor_is_noticed(self, bench: Bench) -> None:
+        """Asked for an update an agent whose engine was not needed yet finds out that its samples are stale."""
+        bench.engine_class = LazyEngine
+        agent = bench.open()
+        agent.start()
+        teach(bench, cat=2)
+        bench.open(fingerprint="fake:2")
+
+        assert bench.ask("update")["state"] == "published"
+        assert bench.ask("update")["state"] == "nothing"
+
     def test_a_camera_that_writes_on_and_on_is_no_loop(self, bench: Bench) -> None:
         """An update that was asked for waits for a while without being busy, and then for that file no longer."""
         agent = bench.open()

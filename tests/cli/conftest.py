@@ -1,0 +1,128 @@
+"""Commands run in this process, on a state directory that was made with text pictures."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.agent.agent import Agent
+from edge_agent.agent.control import ControlSocket
+from edge_agent.agent.home import Home
+from edge_agent.agent.stages import MakeEngine
+from edge_agent.cli import run_command
+from edge_agent.cli.settings import Settings
+from edge_agent.config import Config, DropFolderConfig, UpdateConfig
+from edge_agent.default_plugins import built_in_plugins
+from edge_agent.plugins import load_plugins
+from edge_agent.testing import FakeEngine, drop_texts
+
+QUICK = Config(drop_folder=DropFolderConfig(settle_seconds=0), update=UpdateConfig(quiet_seconds=0))
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands on one state directory."""
+
+    def __init__(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home = home
+        self.drop = home / "drop"
+        self._capsys = capsys
+
+    def run(self, *arguments: object) -> Done:
+        """Run one command."""
+        self._capsys.readouterr()
+        status = run_command(["--home", str(self.home), *map(str, arguments)])
+        return Done(status, *self._capsys.readouterr())
+
+    def ask(self, *arguments: object) -> Any:
+        """Run one command with --json; the one document it printed."""
+        done = self.run(*arguments, "--json")
+        assert (done.status, done.err) == (0, "")
+        return json.loads(done.out)
+
+
+class FakeSettings(Settings):
+    """Settings whose agents look at text pictures."""
+
+    make_engine: MakeEngine = FakeEngine
+
+    def agent(
+        self,
+        *,
+        drop_folder: Path | None = None,
+        watch: bool = False,
+        extra: Sequence[tuple[str, object]] = (),
+    ) -> Agent:
+        """A quick agent that is not open yet."""
+        return fake_agent(self.home, drop_folder=drop_folder, extra=extra, make_engine=self.make_engine)
+
+
+def fake_agent(
+    home: Path,
+    *,
+    drop_folder: Path | None = None,
+    extra: Sequence[tuple[str, object]] = (),
+    make_engine: MakeEngine = FakeEngine,
+) -> Agent:
+    """An agent with a fake engine and without patience."""
+    plugins = load_plugins(QUICK.plugins, built_in=[*built_in_plugins(QUICK), *extra], entry_points=[])
+    return Agent(home, QUICK, plugins, drop_folder=drop_folder, watch=False, make_engine=make_engine)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A state directory that is not there yet."""
+    monkeypatch.delenv("EDGE_AGENT_HOME", raising=False)
+    return Shell(tmp_path / "home", capsys)
+
+
+@pytest.fixture
+def learned(shell: Shell) -> Shell:
+    """A state directory with cats and dogs, then foxes: two versions; no agent runs."""
+    for things in (("cat", "dog"), ("fox",)):
+        for word in things:
+            drop_texts(shell.drop, word, [f"{word} {i}" for i in range(4)])
+        agent = fake_agent(shell.home)
+        agent.open()
+        agent.start()
+        agent.run_until_idle()
+        agent.close()
+    return shell
+
+
+@pytest.fixture
+def running(learned: Shell) -> Iterator[Shell]:
+    """The same, and an agent runs on it."""
+    agent = fake_agent(learned.home)
+    agent.open()
+    agent.start()
+    control = ControlSocket(Home(learned.home), agent)
+    control.open()
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    yield learned
+    agent.stop("the test is over")
+    thread.join(timeout=10)
+    control.close()
+    agent.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def fake_settings(shell: Shell) -> FakeSettings:
+    """Settings of the state directory, for a command that is invoked directly."""
+    return FakeSettings(str(shell.home))

@@ -1,0 +1,98 @@
+"""The group of commands, the global options and the exit status."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_agent import __version__
+from edge_agent.cli import COMMANDS, globals_first, main, run_command
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shell
+
+
+@pytest.mark.parametrize(
+    ("given", "sorted_"),
+    [
+        (["status", "--home", "H"], ["--home", "H", "status"]),
+        (["status", "--home=H", "--json"], ["--home=H", "status", "--json"]),
+        (["run", "--once", "--drop", "D", "--home", "H"], ["--home", "H", "run", "--once", "--drop", "D"]),
+        (
+            ["predict", "--config", "C", "x.jpg", "--home", "H"],
+            ["--config", "C", "--home", "H", "predict", "x.jpg"],
+        ),
+        (["add", "cat", "--", "--home", "x.jpg"], ["add", "cat", "--", "--home", "x.jpg"]),
+        (["status", "--home"], ["--home", "status"]),
+        (["--homely"], ["--homely"]),
+    ],
+)
+def test_global_options_may_stand_anywhere(given: list[str], sorted_: list[str]) -> None:
+    """`--home` and `--config` move to the front with their values; what comes after `--` stays."""
+    assert globals_first(given) == sorted_
+
+
+def test_home_may_stand_after_the_command(learned: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    """`edge-agent versions --home H` does the same as `edge-agent --home H versions`."""
+    before = learned.run("versions")
+    assert run_command(["versions", "--home", str(learned.home)]) == 0
+    assert capsys.readouterr().out == before.out
+
+
+def test_the_environment_names_a_home(learned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EDGE_AGENT_HOME is used when no `--home` is given."""
+    monkeypatch.setenv("EDGE_AGENT_HOME", str(learned.home))
+    assert run_command(["versions"]) == 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, shell: Shell) -> None:
+    """Each command exists, explains itself, and neither needs nor makes a state directory for that."""
+    done = shell.run(name, "--help")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("Usage: edge-agent")
+    assert not shell.home.exists()
+
+
+def test_the_list_begins_with_what_a_newcomer_needs(shell: Shell) -> None:
+    """`--help` lists every command once; `--version` names the version."""
+    lines = [line.split()[0] for line in shell.run("--help").out.splitlines() if line.startswith("  ")]
+    assert [line for line in lines if line in COMMANDS] == list(COMMANDS)
+    assert __version__ in shell.run("--version").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("sing",), ("versions", "--loud"), ("rollback", "zero"), ("rollback", "0"), ("forget",), ("add",)],
+)
+def test_a_users_mistake_is_one_line_and_status_2(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """Unknown commands, options and values end in one line on standard error."""
+    done = shell.run(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("edge-agent: ")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_asking_makes_no_home(shell: Shell) -> None:
+    """A question about a state directory that is not there is refused and creates nothing."""
+    for command in (("status",), ("versions",), ("samples", "list"), ("predict", "x.jpg"), ("update",)):
+        done = shell.run(*command)
+        assert (done.status, "edge-agent init" in done.err) == (2, True)
+    assert not shell.home.exists()
+
+
+def test_main_ends_the_process_with_the_status(shell: Shell) -> None:
+    """`main` raises SystemExit with what `run_command` returns."""
+    with pytest.raises(SystemExit) as end:
+        main(["--home", str(shell.home), "status"])
+    assert end.value.code == 2
+
+
+def test_a_path_the_system_refuses_is_a_users_mistake(shell: Shell) -> None:
+    """A path that is too long ends in one line that names the trouble."""
+    done = shell.run("evaluate", "x" * 5000)
+    assert done.status == 2
+    assert os.strerror(36) in done.err or "not a folder" in done.err
+    assert "unexpected" not in done.err
