@@ -48,12 +48,16 @@ STOREYS = """
     ml.update | vision.engine | vision.worker | store.registry
     vision.child
     ml.model | vision.extractor | store.samples
-    ml.heads.lda | ml.heads.softmax | vision.runtime | vision.preprocessing | vision.images
-    ml.discriminant
+    ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
+    ml.ports | vision.runtime | vision.preprocessing | vision.images
+    ml.discriminant | ml.networks
+    ml.layers | ml.losses | ml.descent
     ml.heads.protocol | ml.estimates | store.training_set
+    ml.arrays
     ml.batches | ml.description | ml.package | ml.progress | store.rows | store.database | store.manifest
     agent.settling
     agent.status | agent.listing
+    ml.exemplars | ml.neighbors
     ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic
     store.lock | store.digests | vision.wire

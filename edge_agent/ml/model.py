@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.batches import (
-    FEATURES,
-    LABEL,
-    ArrayProvider,
-    MLArrayBatchProvider,
-    MLBatchProvider,
-    checked_features,
-)
+from edge_agent.ml.batches import FEATURES, LABEL, MLArrayBatchProvider, MLBatchProvider, checked_features
 from edge_agent.ml.description import (
     MLFeatureDescription,
     MLModelConfiguration,
     MLModelDescription,
     MLModelMetadata,
 )
-from edge_agent.ml.features import (
-    MLDictionaryFeatureProvider,
-    MLFeatureProvider,
-    MLFeatureType,
-    MLFeatureValue,
-)
+from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider, MLFeatureType
+from edge_agent.ml.heads.knn import KNearestNeighborsHead
 from edge_agent.ml.heads.lda import LDAHead
-from edge_agent.ml.heads.protocol import Head
+from edge_agent.ml.heads.network import NeuralNetworkHead
+from edge_agent.ml.heads.protocol import (
+    Head,
+    TunableHead,
+    is_layer_key,
+    layered,
+    split_layer_values,
+    with_layer_values,
+)
 from edge_agent.ml.heads.softmax import SoftmaxHead
 from edge_agent.ml.package import FORMAT, ModelPackage, damaged, read_package, write_package
-from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue, resolve
+from edge_agent.ml.parameters import (
+    MLParameterDescription,
+    MLParameterKey,
+    ParameterValue,
+    description_from_json,
+    description_to_json,
+    resolve,
+)
+from edge_agent.ml.ports import Ports
 
 __all__ = [
     "BUILT_IN_HEADS",
@@ -48,10 +53,12 @@ __all__ = [
     "MLModelMetadata",
 ]
 
-PROBABILITIES = "label_probabilities"
-BUILT_IN_HEADS: Mapping[str, type[Head]] = {LDAHead.name: LDAHead, SoftmaxHead.name: SoftmaxHead}
-
-_ROWS = 512
+BUILT_IN_HEADS: Mapping[str, type[Head]] = {
+    LDAHead.name: LDAHead,
+    SoftmaxHead.name: SoftmaxHead,
+    KNearestNeighborsHead.name: KNearestNeighborsHead,
+    NeuralNetworkHead.name: NeuralNetworkHead,
+}
 
 
 class MLModel:
@@ -71,15 +78,30 @@ class MLModel:
         parameters: Mapping[MLParameterKey, object] | None = None,
         configuration: MLModelConfiguration | None = None,
         is_writable: bool = False,
+        parameter_descriptions: Sequence[MLParameterDescription] | None = None,
+        input_name: str = FEATURES,
+        output_name: str = LABEL,
+        not_updatable_because: str = "",
     ) -> None:
-        self.head = head
         self.extractor_fingerprint = extractor_fingerprint
         self.metadata = metadata or MLModelMetadata()
         self.configuration = configuration or MLModelConfiguration()
         self.is_writable = is_writable
-        own = resolve(head.parameter_descriptions, parameters)
-        self.parameters = resolve(head.parameter_descriptions, {**own, **self.configuration.parameters})
+        self.input_name = input_name
+        self.output_name = output_name
+        self.not_updatable_because = not_updatable_because
+        """Why the model cannot be updated; empty when it can."""
+        self._allowed = None if parameter_descriptions is None else tuple(parameter_descriptions)
+        allowed = head.parameter_descriptions if self._allowed is None else self._allowed
+        values, given = split_layer_values(self.configuration.parameters)
+        own = resolve(allowed, parameters)
+        self.parameters = resolve(allowed, {**own, **given})
         """The values an update uses unless it is told otherwise."""
+        head = with_layer_values(head, values)
+        if isinstance(head, TunableHead):
+            tuning = {key: self.parameters[key] for key in head.tuning if key in self.parameters}
+            head = cast("Head", head.tuned(tuning))
+        self.head = head
 
     @classmethod
     def factory(
@@ -121,6 +143,22 @@ class MLModel:
         return self.head.n_features
 
     @property
+    def is_updatable(self) -> bool:
+        """Whether an update task can train this model; `not_updatable_because` says why not."""
+        return not self.not_updatable_because
+
+    @property
+    def default_label(self) -> Any:
+        """The label of what is unknown, where the head has one; None otherwise."""
+        return self.head.default_label if isinstance(self.head, TunableHead) else None
+
+    @property
+    def _ports(self) -> Ports:
+        first = next(iter(self.classes), self.default_label)
+        label_type = MLFeatureType.INT64 if isinstance(first, int) else MLFeatureType.STRING
+        return Ports(self.input_name, self.output_name, self.n_features, label_type)
+
+    @property
     def unknown_threshold(self) -> float | None:
         """The distance above which a sample is unlike everything learned; None where the head cannot tell."""
         return self.head.unknown_threshold
@@ -128,32 +166,37 @@ class MLModel:
     @property
     def model_description(self) -> MLModelDescription:
         """Inputs, outputs, labels and parameters."""
-        features = MLFeatureDescription(FEATURES, MLFeatureType.MULTI_ARRAY, (self.n_features,))
-        label = MLFeatureDescription(LABEL, MLFeatureType.STRING)
+        ports = self._ports
         return MLModelDescription(
-            input_descriptions_by_name={FEATURES: features},
+            input_descriptions_by_name={self.input_name: ports.features},
             output_descriptions_by_name={
-                LABEL: label,
-                PROBABILITIES: MLFeatureDescription(PROBABILITIES, MLFeatureType.DICTIONARY),
+                self.output_name: ports.label,
+                ports.probabilities_name: ports.probabilities,
             },
-            training_input_descriptions_by_name={FEATURES: features, LABEL: label},
-            predicted_feature_name=LABEL,
-            predicted_probabilities_name=PROBABILITIES,
+            training_input_descriptions_by_name=(
+                {self.input_name: ports.features, self.output_name: ports.label} if self.is_updatable else {}
+            ),
+            predicted_feature_name=self.output_name,
+            predicted_probabilities_name=ports.probabilities_name,
             class_labels=self.classes,
-            is_updatable=True,
+            is_updatable=self.is_updatable,
             parameter_descriptions_by_key={one.key: one for one in self.parameter_descriptions},
             metadata=self.metadata,
         )
 
     @property
     def parameter_descriptions(self) -> tuple[MLParameterDescription, ...]:
-        """The head's parameters with this model's defaults."""
-        return tuple(
-            replace(one, default_value=self.parameters[one.key]) for one in self.head.parameter_descriptions
-        )
+        """The parameters with this model's defaults, and what its author allows."""
+        allowed = self.head.parameter_descriptions if self._allowed is None else self._allowed
+        return tuple(replace(one, default_value=self.parameters[one.key]) for one in allowed)
 
-    def parameter_value(self, key: MLParameterKey) -> ParameterValue:
-        """The value of a parameter; raises `MLModelError` PARAMETERS for one the model does not have."""
+    def parameter_value(self, key: MLParameterKey) -> ParameterValue | NDArray[Any]:
+        """The value of a parameter, or weights and biases of any layer by a scoped key.
+
+        Raises `MLModelError` PARAMETERS for what the model does not have.
+        """
+        if is_layer_key(key):
+            return layered(self.head, key).layer_value(key)
         if key not in self.parameters:
             raise MLModelError(MLModelErrorCode.PARAMETERS, f"parameter {key} is not supported by this model")
         return self.parameters[key]
@@ -183,67 +226,36 @@ class MLModel:
         Raises `MLModelError` FEATURE_TYPE for a missing feature, a wrong type, shape or a number that is not
         finite.
         """
-        return self._answers(self.predict_proba(self._row(from_, "")[None, :]))[0]
+        return self._answers(self._ports.row(from_)[None, :])[0]
 
     def predictions(self, from_: MLBatchProvider) -> MLArrayBatchProvider:
         """Predictions for a whole batch, in its order; raises as `predict`, naming the sample's index."""
         answers: list[MLFeatureProvider] = []
-        for start, X in self._blocks(from_):
+        for start, X in self._ports.blocks(from_):
             try:
-                answers += self._answers(self.predict_proba(X))
+                answers += self._answers(X)
             except MLModelError as error:
                 raise MLModelError(error.code, f"in the samples from {start} on: {error}") from None
         return MLArrayBatchProvider(answers)
 
-    def _blocks(self, batch: MLBatchProvider) -> Iterator[tuple[int, NDArray[Any]]]:
-        for start in range(0, batch.count, _ROWS):
-            stop = min(start + _ROWS, batch.count)
-            if isinstance(batch, ArrayProvider):
-                yield start, batch.arrays(slice(start, stop))[0]
-            else:
-                rows = [self._row(batch.features(at), f"sample {at}: ") for at in range(start, stop)]
-                yield start, np.stack(rows)
-
-    def _row(self, sample: MLFeatureProvider, who: str) -> NDArray[Any]:
-        value = sample.feature_value(FEATURES)
-        if value is None:
-            has = ", ".join(sorted(sample.feature_names)) or "none"
-            raise MLModelError(
-                MLModelErrorCode.FEATURE_TYPE, f"{who}there is no feature named {FEATURES!r}; it has {has}"
-            )
-        if not self.model_description.input_descriptions_by_name[FEATURES].is_allowed_value(value):
-            raise MLModelError(
-                MLModelErrorCode.FEATURE_TYPE,
-                f"{who}feature {FEATURES!r} is {_shown(value)},"
-                f" expected an array of shape ({self.n_features},)",
-            )
-        if not np.isfinite(value.multi_array_value).all():
-            raise MLModelError(MLModelErrorCode.FEATURE_TYPE, f"{who}a feature is not a finite number")
-        return value.multi_array_value
-
-    def _answers(self, P: NDArray[np.float64]) -> list[MLDictionaryFeatureProvider]:
-        classes = self.classes
-        if not classes:
-            nothing = {LABEL: MLFeatureValue(undefined=MLFeatureType.STRING), PROBABILITIES: {}}
-            return [MLDictionaryFeatureProvider(nothing) for _ in P]
-        return [
-            MLDictionaryFeatureProvider(
-                {
-                    LABEL: classes[int(row.argmax())],
-                    PROBABILITIES: dict(zip(classes, row.tolist(), strict=True)),
-                }
-            )
-            for row in P
-        ]
+    def _answers(self, X: NDArray[Any]) -> list[MLDictionaryFeatureProvider]:
+        P, default = self.predict_proba(X), self.default_label
+        unknown = self.is_unknown(X) if self.classes and default is not None else np.zeros(len(X), np.bool_)
+        return self._ports.answers(P, self.classes, default, unknown)
 
     def with_head(self, head: Head, *, is_writable: bool) -> MLModel:
-        """This model around another head."""
+        """This model around another head, with what that head's answers depend on."""
+        tuning = head.tuning if isinstance(head, TunableHead) else {}
         return MLModel(
             head,
             extractor_fingerprint=self.extractor_fingerprint,
             metadata=self.metadata,
-            parameters=self.parameters,
+            parameters={key: tuning.get(key, value) for key, value in self.parameters.items()},
             is_writable=is_writable,
+            parameter_descriptions=self._allowed,
+            input_name=self.input_name,
+            output_name=self.output_name,
+            not_updatable_because=self.not_updatable_because,
         )
 
     def write(self, to: Path | str) -> None:
@@ -265,6 +277,12 @@ class MLModel:
             parameters={str(key): value for key, value in self.parameters.items()},
             metadata=asdict(self.metadata),
             learned=self.head.describe(),
+            input_name=self.input_name,
+            output_name=self.output_name,
+            not_updatable_because=self.not_updatable_because,
+            parameter_descriptions=(
+                None if self._allowed is None else [description_to_json(one) for one in self._allowed]
+            ),
         )
         write_package(Path(to), package, self.head.arrays())
 
@@ -286,6 +304,8 @@ class MLModel:
         try:
             head = _head_named(package.head, heads).restore(arrays, package.learned)
             metadata = msgspec.convert(package.metadata, MLModelMetadata)
+            allowed = package.parameter_descriptions
+            descriptions = None if allowed is None else [description_from_json(one) for one in allowed]
         except MLModelError as error:
             raise MLModelError(error.code, f"{folder}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -298,13 +318,11 @@ class MLModel:
             metadata=metadata,
             parameters={MLParameterKey(name): value for name, value in package.parameters.items()},
             configuration=configuration,
+            parameter_descriptions=descriptions,
+            input_name=package.input_name,
+            output_name=package.output_name,
+            not_updatable_because=package.not_updatable_because,
         )
-
-
-def _shown(value: MLFeatureValue) -> str:
-    if value.is_undefined or value.type is not MLFeatureType.MULTI_ARRAY:
-        return f"{'undefined ' * value.is_undefined}{value.type.name}"
-    return f"an array of shape {value.multi_array_value.shape}"
 
 
 def _head_named(name: str, heads: Mapping[str, type[Head]] | None) -> type[Head]:

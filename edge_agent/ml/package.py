@@ -35,7 +35,7 @@ class ModelPackage(msgspec.Struct, frozen=True, kw_only=True):
 
     head: str
     """Name of the learning method."""
-    labels: tuple[str, ...]
+    labels: tuple[str | int, ...]
     n_features: int
     extractor_fingerprint: str
     parameters: dict[str, bool | int | float | str]
@@ -43,6 +43,11 @@ class ModelPackage(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     learned: dict[str, Any]
     """What the head says of itself."""
+    input_name: str = "features"
+    output_name: str = "label"
+    not_updatable_because: str = ""
+    parameter_descriptions: list[dict[str, Any]] | None = None
+    """What the author allows, None for all that the head allows."""
 
 
 class _ModelFile(ModelPackage, frozen=True, kw_only=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -46,6 +46,15 @@ class MLParameterKey(MLKey):
     PRIOR: ClassVar[MLParameterKey]
     OPTIMIZER: ClassVar[MLParameterKey]
     L2: ClassVar[MLParameterKey]
+    WEIGHTING_SCHEME: ClassVar[MLParameterKey]
+    INDEX_TYPE: ClassVar[MLParameterKey]
+    LEAF_SIZE: ClassVar[MLParameterKey]
+    DISTANCE: ClassVar[MLParameterKey]
+    UNKNOWN_DISTANCE: ClassVar[MLParameterKey]
+    SAMPLES_PER_CLASS: ClassVar[MLParameterKey]
+    KEEP_DUPLICATES: ClassVar[MLParameterKey]
+    KEEP_OLD_OUTPUTS: ClassVar[MLParameterKey]
+    MIN_CONFIDENCE: ClassVar[MLParameterKey]
 
     def scoped_to(self, scope: str) -> Self:
         """A copy aimed at an inner component; a second scope goes inside the first.
@@ -151,3 +160,51 @@ def resolve(
     values = {key: description.default_value for key, description in known.items()}
     values.update({key: known[key].checked(value) for key, value in (given or {}).items()})
     return values
+
+
+def locked(description: MLParameterDescription, value: ParameterValue) -> MLParameterDescription:
+    """The same parameter with this value as the only one allowed."""
+    if isinstance(value, bool):
+        return replace(description, default_value=value, numeric_constraint=only(value))
+    if isinstance(value, str):
+        return replace(description, default_value=value, allowed_values=frozenset({value}))
+    return replace(description, default_value=value, numeric_constraint=only(value))
+
+
+def only(*values: float) -> MLNumericConstraint:
+    """A constraint that lists the allowed numbers."""
+    return MLNumericConstraint(enumerated_numbers=frozenset(values))
+
+
+def description_to_json(description: MLParameterDescription) -> dict[str, Any]:
+    """A description as plain values, in a fixed order; `description_from_json` reads it."""
+    limits = description.numeric_constraint
+    numbers = limits.enumerated_numbers if limits else None
+    return {
+        "name": description.key.name,
+        "scope": description.key.scope,
+        "default": description.default_value,
+        "min": limits.min_number if limits else None,
+        "max": limits.max_number if limits else None,
+        "numbers": None if numbers is None else sorted(numbers),
+        "texts": None if description.allowed_values is None else sorted(description.allowed_values),
+        "adjustable_in_progress": description.adjustable_in_progress,
+    }
+
+
+def description_from_json(values: Mapping[str, Any]) -> MLParameterDescription:
+    """The description these came from.
+
+    Raises `MLModelError` PARAMETERS when default and limits do not fit, KeyError for a missing value.
+    """
+    numbers, texts = values["numbers"], values["texts"]
+    limits = MLNumericConstraint(
+        values["min"], values["max"], None if numbers is None else frozenset(numbers)
+    )
+    return MLParameterDescription(
+        MLParameterKey(values["name"], values["scope"]),
+        values["default"],
+        None if limits == MLNumericConstraint() else limits,
+        None if texts is None else frozenset(texts),
+        adjustable_in_progress=values["adjustable_in_progress"],
+    )

@@ -10,7 +10,13 @@ from types import MappingProxyType
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MLBatchProvider, TrainingRows
-from edge_agent.ml.heads.protocol import Head, Parameters, TrainingProgress
+from edge_agent.ml.heads.protocol import (
+    Head,
+    Parameters,
+    TrainingProgress,
+    split_layer_values,
+    with_layer_values,
+)
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLParameterKey, ParameterValue, resolve
 from edge_agent.ml.progress import (
@@ -74,10 +80,20 @@ class MLUpdateTask(MLTask):
         base = for_model_at if isinstance(for_model_at, MLModel) else MLModel.load(for_model_at, heads=heads)
         configuration = configuration or MLModelConfiguration()
         self._descriptions = base.parameter_descriptions
-        self._parameters = resolve(self._descriptions, configuration.parameters)
-        self._rows = TrainingRows(training_data, n_features=base.n_features)
+        values, given = split_layer_values(configuration.parameters)
+        self._parameters = resolve(self._descriptions, given)
+        if not base.is_updatable:
+            raise MLModelError(
+                MLModelErrorCode.UPDATE, f"the model cannot be updated: {base.not_updatable_because}"
+            )
+        self._head = with_layer_values(base.head.copy(), values)
+        self._rows = TrainingRows(
+            training_data,
+            n_features=base.n_features,
+            feature_name=base.input_name,
+            label_name=base.output_name,
+        )
         self._base = base
-        self._head = base.head.copy()
         self._handlers = progress_handlers
         self._completion = progress_handlers.completion_handler if progress_handlers else completion_handler
         self._on_state_change = on_state_change

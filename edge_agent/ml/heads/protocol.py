@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode, PluginError
+from edge_agent.ml.arrays import stored_array
 from edge_agent.ml.batches import MatrixBatchProvider, MLBatchProvider
-from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey
+from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue
+
+__all__ = [
+    "Head",
+    "LayeredHead",
+    "Parameters",
+    "Training",
+    "TrainingProgress",
+    "TunableHead",
+    "check_head",
+    "is_layer_key",
+    "layered",
+    "split_layer_values",
+    "stored_array",
+    "with_layer_values",
+]
 
 Matrix = NDArray[np.float64]
 Parameters = Mapping[MLParameterKey, object]
@@ -82,24 +98,60 @@ class Head(Protocol):
         """A head that knows the same and that training this one does not change."""
 
 
-def stored_array(
-    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | None, ...], dtype: Any = np.float64
-) -> NDArray[Any]:
-    """An array read from disk; raises `MLModelError` IO unless shape (None: any), dtype and values fit."""
-    array = arrays.get(name)
-    if array is None:
-        raise MLModelError(MLModelErrorCode.IO, f"the array {name!r} is missing")
-    fits = array.ndim == len(shape) and all(
-        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
-    )
-    if not fits or array.dtype != dtype:
+@runtime_checkable
+class TunableHead(Protocol):
+    """What a head may have besides: answers that depend on parameters, and one for where nothing fits."""
+
+    @property
+    def default_label(self) -> Any:
+        """The label of a sample beyond `unknown_threshold`, and of all before training; None: no label."""
+
+    @property
+    def tuning(self) -> dict[MLParameterKey, ParameterValue]:
+        """The parameters that the answers depend on, as they are in force."""
+
+    def tuned(self, parameters: Parameters) -> Self:
+        """This head with other values for some of them."""
+
+
+@runtime_checkable
+class LayeredHead(Protocol):
+    """What a head may have besides: named layers whose weights and biases can be read and replaced."""
+
+    def layer_value(self, key: MLParameterKey) -> NDArray[Any]:
+        """A copy of the array a scoped key names; raises `MLModelError` PARAMETERS where there is none."""
+
+    def with_layer_values(self, values: Mapping[MLParameterKey, object]) -> Self:
+        """This head with other arrays in updatable layers; raises `MLModelError` PARAMETERS otherwise."""
+
+
+def split_layer_values(
+    given: Mapping[MLParameterKey, object],
+) -> tuple[dict[MLParameterKey, object], dict[MLParameterKey, object]]:
+    """Weights and biases of layers, and all other parameters."""
+    arrays = {key: value for key, value in given.items() if is_layer_key(key)}
+    return arrays, {key: value for key, value in given.items() if key not in arrays}
+
+
+def is_layer_key(key: MLParameterKey) -> bool:
+    """Whether a key names weights or biases, of whatever layer."""
+    return key.name in {MLParameterKey.WEIGHTS.name, MLParameterKey.BIASES.name}
+
+
+def layered(head: Head, key: MLParameterKey) -> LayeredHead:
+    """The head as one with layers; raises `MLModelError` PARAMETERS where it has none."""
+    if not isinstance(head, LayeredHead):
         raise MLModelError(
-            MLModelErrorCode.IO,
-            f"the array {name!r} is {array.dtype} of shape {array.shape}, expected {shape}",
+            MLModelErrorCode.PARAMETERS, f"parameter {key}: a model of the kind {head.name!r} has no layers"
         )
-    if not np.isfinite(array).all():
-        raise MLModelError(MLModelErrorCode.IO, f"the array {name!r} has values that are not finite")
-    return array
+    return head
+
+
+def with_layer_values(head: Head, values: Mapping[MLParameterKey, object]) -> Head:
+    """The head with other weights and biases; itself when none are given."""
+    if not values:
+        return head
+    return cast("Head", layered(head, next(iter(values))).with_layer_values(values))
 
 
 def check_head(head_class: type[Head]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MLBatchProvider, feature_blocks, mini_batches, training_rows
+from edge_agent.ml.descent import advance
 from edge_agent.ml.estimates import log_loss, softmax
 from edge_agent.ml.heads.protocol import Parameters, Training, TrainingProgress, stored_array
 from edge_agent.ml.optimizers import SGD, Adam
@@ -147,7 +148,7 @@ class SoftmaxHead:
         """One step on unit vectors [n, D] of the columns [n]; the loss and the probabilities before it."""
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether the weights are finite
             loss, dW, db, P = loss_and_gradients(self.coef, self.intercept, Z, y, float(settings[Key.L2]))
-            _step(optimizer, [self.coef, self.intercept], [dW, db], settings)
+            advance(optimizer, [self.coef, self.intercept], [dW, db], settings)
         return loss, P
 
     def _changed(
@@ -195,23 +196,3 @@ class SoftmaxHead:
         other = copy.copy(self)
         other.coef, other.intercept = self.coef.copy(), self.intercept.copy()
         return other
-
-
-def _step(
-    optimizer: SGD | Adam,
-    arrays: list[Matrix],
-    gradients: list[Matrix],
-    settings: Mapping[Key, ParameterValue],
-) -> None:
-    rate = float(settings[Key.LEARNING_RATE])
-    if isinstance(optimizer, SGD):
-        optimizer.step(arrays, gradients, learning_rate=rate, momentum=float(settings[Key.MOMENTUM]))
-        return
-    optimizer.step(
-        arrays,
-        gradients,
-        learning_rate=rate,
-        beta1=float(settings[Key.BETA1]),
-        beta2=float(settings[Key.BETA2]),
-        eps=float(settings[Key.EPS]),
-    )
