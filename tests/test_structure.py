@@ -47,18 +47,22 @@ STOREYS = """
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     ml.update | vision.engine | vision.worker | store.registry
     vision.child
-    ml.model | vision.extractor | store.samples
+    ml.model | ml.quarantine | vision.extractor | vision.image_values | store.samples
+    ml.heads.built_in
     ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
     ml.ports | vision.runtime | vision.preprocessing | vision.images
     ml.discriminant | ml.networks
     ml.layers | ml.losses | ml.descent
     ml.heads.protocol | ml.estimates | store.training_set
     ml.arrays
-    ml.batches | ml.description | ml.package | ml.progress | store.rows | store.database | store.manifest
-    agent.settling
-    agent.status | agent.listing
+    ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
+    agent.settling | ml.labels | ml.providers
+    agent.status | agent.listing | ml.description | ml.features
+    ml.constraints
     ml.exemplars | ml.neighbors
-    ml.features | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
+    ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
+    ml.pixels | ml.sequences
+    ml.members
     agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic
     store.lock | store.digests | vision.wire
     config | hookspecs
@@ -108,6 +112,7 @@ ENGINE_SIDE = (
     "PIL",
     "ai_edge_litert",
     "edge_agent.vision.extractor",
+    "edge_agent.vision.image_values",
     "edge_agent.vision.images",
     "edge_agent.vision.runtime",
     "edge_agent.vision.worker",

@@ -1,129 +1,55 @@
-"""This is where samples are handed over in batches: by the one who has them, to the one who learns."""
+"""This is where samples are taken over in batches by the one who learns from them, each of them checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider, MLFeatureType
+from edge_agent.ml.features import MLFeatureProvider, MLFeatureType, MLFeatureValue, value_of
+from edge_agent.ml.labels import LABEL_TYPES, label_of, label_type_of
+from edge_agent.ml.providers import (
+    FEATURES,
+    LABEL,
+    ArrayProvider,
+    MatrixBatchProvider,
+    MLArrayBatchProvider,
+    MLBatchProvider,
+    Rows,
+    label_count,
+    sample_count,
+)
 
-FEATURES = "features"
-LABEL = "label"
+__all__ = [
+    "FEATURES",
+    "LABEL",
+    "ArrayProvider",
+    "Block",
+    "MLArrayBatchProvider",
+    "MLBatchProvider",
+    "MatrixBatchProvider",
+    "Rows",
+    "TrainingRows",
+    "checked_features",
+    "feature_blocks",
+    "mini_batches",
+    "training_rows",
+]
 
-Rows = Sequence[int] | slice
-Block = tuple[NDArray[np.float32], list[str]]
-
-
-@runtime_checkable
-class MLBatchProvider(Protocol):
-    """Samples by index. Implement it lazily where they are many: one mini-batch is asked for at a time."""
-
-    @property
-    def count(self) -> int:
-        """How many samples there are."""
-
-    def features(self, at: int) -> MLFeatureProvider:
-        """The sample at an index from 0 to `count - 1`."""
-
-
-@runtime_checkable
-class ArrayProvider(Protocol):
-    """A batch provider that can also hand over many samples at once, which is far quicker."""
-
-    @property
-    def count(self) -> int:
-        """How many samples there are."""
-
-    def arrays(self, indices: Rows) -> tuple[NDArray[Any], list[str]]:
-        """Features float32 [n, D] and the n labels of the given indices, in their order."""
-
-
-class MLArrayBatchProvider:
-    """A batch held in memory: `array` of feature providers, or `dictionary` of equally long columns.
-
-    Raises `MLModelError` GENERIC for columns of unequal length, FEATURE_TYPE for values that cannot be
-    represented or that differ in type within a column.
-    """
-
-    def __init__(
-        self,
-        array: Sequence[MLFeatureProvider] | None = None,
-        *,
-        dictionary: Mapping[str, Sequence[object]] | None = None,
-    ) -> None:
-        if (array is None) == (dictionary is None):
-            raise TypeError("MLArrayBatchProvider takes either array or dictionary")
-        self._array = tuple(array) if array is not None else _rows_of(dictionary or {})
-
-    @property
-    def array(self) -> tuple[MLFeatureProvider, ...]:
-        """The samples."""
-        return self._array
-
-    @property
-    def count(self) -> int:
-        """How many samples there are."""
-        return len(self._array)
-
-    def features(self, at: int) -> MLFeatureProvider:
-        """The sample at an index."""
-        return self._array[at]
-
-
-def _rows_of(columns: Mapping[str, Sequence[object]]) -> tuple[MLFeatureProvider, ...]:
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise MLModelError(MLModelErrorCode.GENERIC, f"columns differ in length: {lengths}")
-    count = next(iter(lengths.values()), 0)
-    rows = tuple(
-        MLDictionaryFeatureProvider({name: column[index] for name, column in columns.items()})
-        for index in range(count)
-    )
-    for name in columns:
-        kinds = {row[name].type for row in rows}
-        if len(kinds) > 1:
-            listed = ", ".join(sorted(kind.name for kind in kinds))
-            raise MLModelError(MLModelErrorCode.FEATURE_TYPE, f"column {name!r} mixes types: {listed}")
-    return rows
-
-
-class MatrixBatchProvider:
-    """A batch over a matrix of features [n, D] and n labels, under the names `features` and `label`."""
-
-    def __init__(self, X: NDArray[Any], labels: Sequence[str]) -> None:
-        if X.ndim != 2 or len(X) != len(labels):
-            raise MLModelError(
-                MLModelErrorCode.GENERIC, f"a matrix of shape {X.shape} does not go with {len(labels)} labels"
-            )
-        self._X = X
-        self._labels = list(labels)
-
-    @property
-    def count(self) -> int:
-        """How many samples there are."""
-        return len(self._labels)
-
-    def features(self, at: int) -> MLFeatureProvider:
-        """The sample at an index."""
-        return MLDictionaryFeatureProvider({FEATURES: self._X[at], LABEL: self._labels[at]})
-
-    def arrays(self, indices: Rows) -> tuple[NDArray[Any], list[str]]:
-        """Features [n, D] and labels of the given indices."""
-        if isinstance(indices, slice):
-            return self._X[indices], self._labels[indices]
-        return self._X[list(indices)], [self._labels[index] for index in indices]
+Block = tuple[NDArray[np.float32], list[Any]]
+"""Features [n, D] and n labels, all of them text or all of them whole numbers."""
 
 
 class TrainingRows:
     """A provider as a learner wants it: named, typed, of one length and finite, or refused with the index.
 
-    `n_features` None takes the length from the first sample. Raises `MLModelError` at construction for an
-    empty batch or an unusable first sample, later for the first unusable one: FEATURE_TYPE for a wrong type,
-    UPDATE for the rest.
+    `n_features` None takes the length, `label_type` None the type of the labels (STRING or INT64) from the
+    first sample. Raises `MLModelError` at construction for an empty batch or an unusable first sample (unless
+    `look_at_first` is false), later for the first unusable one: FEATURE_TYPE for a wrong type, UPDATE for the
+    rest, among it a label of the other type.
     """
 
     def __init__(
@@ -131,18 +57,21 @@ class TrainingRows:
         provider: MLBatchProvider,
         *,
         n_features: int | None = None,
+        label_type: MLFeatureType | None = None,
         feature_name: str = FEATURES,
         label_name: str = LABEL,
+        look_at_first: bool = True,
     ) -> None:
         self._provider = provider
         self._feature_name = feature_name
         self._label_name = label_name
         self._n_features = n_features
-        self._count = int(provider.count)
+        self._label_type = label_type
+        self._count = sample_count(provider)
         if self._count < 1:
             raise MLModelError(MLModelErrorCode.UPDATE, "the batch is empty: there is nothing to learn from")
-        X, _ = self.arrays([0])
-        self._n_features = X.shape[1]
+        if look_at_first:
+            self.arrays([0])
 
     @property
     def count(self) -> int:
@@ -151,9 +80,15 @@ class TrainingRows:
 
     @property
     def n_features(self) -> int:
-        """Length of every sample's features."""
+        """Length of every sample's features; known once a sample was read."""
         assert self._n_features is not None
         return self._n_features
+
+    @property
+    def label_type(self) -> MLFeatureType:
+        """STRING or INT64; known once a sample was read."""
+        assert self._label_type is not None
+        return self._label_type
 
     def features(self, at: int) -> MLFeatureProvider:
         """The sample at an index, as its provider has it."""
@@ -162,15 +97,7 @@ class TrainingRows:
     def arrays(self, indices: Rows) -> Block:
         """Checked features float32 [n, D] and labels of the given indices."""
         wanted = range(*indices.indices(self._count)) if isinstance(indices, slice) else indices
-        if isinstance(self._provider, ArrayProvider):
-            raw, labels = self._provider.arrays(indices)
-            if raw.ndim != 2 or len(raw) != len(wanted) or len(labels) != len(wanted):
-                raise self._wrong(
-                    wanted[0], f"{len(wanted)} samples asked for, {raw.shape} and {len(labels)} labels given"
-                )
-        else:
-            samples = [self._sample(index) for index in wanted]
-            raw, labels = np.stack([row for row, _ in samples]), [label for _, label in samples]
+        raw, labels = self._read(indices, wanted)
         if self._n_features is not None and raw.shape[1] != self._n_features:
             raise self._wrong(wanted[0], f"{raw.shape[1]} features, the model has {self._n_features}")
         with np.errstate(
@@ -180,35 +107,68 @@ class TrainingRows:
         if not np.isfinite(X).all():
             bad = int(np.flatnonzero(~np.isfinite(X).all(axis=1))[0])
             raise self._wrong(wanted[bad], "a feature is not a finite number")
+        label_type = self._label_type
         for index, label in zip(wanted, labels, strict=True):
-            if not isinstance(label, str) or not label:
+            kind = label_type_of(label)
+            if kind is None:
                 raise self._wrong(index, f"the label is {label!r}", MLModelErrorCode.FEATURE_TYPE)
-        return X, labels
-
-    def _sample(self, index: int) -> tuple[NDArray[Any], str]:
-        sample = self._provider.features(index)
-        values = []
-        for name, kind in (
-            (self._feature_name, MLFeatureType.MULTI_ARRAY),
-            (self._label_name, MLFeatureType.STRING),
-        ):
-            value = sample.feature_value(name)
-            if value is None:
-                has = ", ".join(sorted(sample.feature_names)) or "none"
-                raise self._wrong(index, f"there is no feature named {name!r}; it has {has}")
-            if value.type is not kind or value.is_undefined:
-                shown = "undefined" if value.is_undefined else f"of type {value.type.name}"
+            label_type = label_type or kind
+            if kind is not label_type:
                 raise self._wrong(
-                    index, f"feature {name!r} is {shown}, expected {kind.name}", MLModelErrorCode.FEATURE_TYPE
+                    index, f"the label {label!r} is {kind.name}, the others are {label_type.name}"
                 )
-            values.append(value)
-        row = values[0].multi_array_value
-        if row.ndim != 1 or (self._n_features is not None and len(row) != self._n_features):
+        # Only samples that were found good say what the others have to be.
+        self._n_features, self._label_type = X.shape[1], label_type
+        return X, [int(label) if label_type is MLFeatureType.INT64 else label for label in labels]
+
+    def _read(self, indices: Rows, wanted: Sequence[int]) -> tuple[NDArray[Any], Sequence[str | int]]:
+        if isinstance(self._provider, ArrayProvider):
+            raw, labels = self._provider.arrays(indices)
+            numbers = isinstance(raw, np.ndarray) and raw.dtype.kind in "iuf" and raw.ndim == 2
+            given = label_count(labels)
+            if not numbers or len(raw) != len(wanted) or given != len(wanted):
+                shape = getattr(raw, "shape", type(raw).__name__)
+                raise self._wrong(
+                    wanted[0], f"{len(wanted)} samples asked for, {shape} and {given} labels given"
+                )
+            return raw, labels
+        rows: list[NDArray[Any]] = []
+        names: list[str | int] = []
+        for index in wanted:
+            row, label = self._sample(index)
+            if rows and len(row) != len(rows[0]):
+                raise self._wrong(index, f"{len(row)} features, those before have {len(rows[0])}")
+            rows.append(row)
+            names.append(label)
+        return np.stack(rows), names
+
+    def _sample(self, index: int) -> tuple[NDArray[Any], str | int]:
+        sample = self._provider.features(index)
+        try:
+            row = value_of(sample, self._feature_name, missing=MLModelErrorCode.UPDATE)
+            name = value_of(sample, self._label_name, missing=MLModelErrorCode.UPDATE)
+        except MLModelError as error:
+            raise self._wrong(index, str(error), error.code) from None
+        if row.type is not MLFeatureType.MULTI_ARRAY or row.is_undefined:
+            raise self._unexpected(index, self._feature_name, row, "MULTI_ARRAY")
+        label = label_of(name)
+        if label is None:
+            raise self._unexpected(
+                index, self._label_name, name, " or ".join(kind.name for kind in LABEL_TYPES)
+            )
+        array = row.multi_array_value
+        if array.ndim != 1 or (self._n_features is not None and len(array) != self._n_features):
             expected = "one row" if self._n_features is None else f"({self._n_features},)"
             raise self._wrong(
-                index, f"feature {self._feature_name!r} has shape {row.shape}, expected {expected}"
+                index, f"feature {self._feature_name!r} has shape {array.shape}, expected {expected}"
             )
-        return row, values[1].string_value
+        return array, label
+
+    def _unexpected(self, index: int, name: str, value: MLFeatureValue, expected: str) -> MLModelError:
+        shown = "undefined" if value.is_undefined else f"of type {value.type.name}"
+        return self._wrong(
+            index, f"feature {name!r} is {shown}, expected {expected}", MLModelErrorCode.FEATURE_TYPE
+        )
 
     @staticmethod
     def _wrong(index: int, problem: str, code: MLModelErrorCode = MLModelErrorCode.UPDATE) -> MLModelError:
@@ -248,7 +208,12 @@ def checked_features(X: NDArray[Any], n_features: int) -> NDArray[np.float32]:
 
     Raises `MLModelError` FEATURE_TYPE, naming the row, unless it is [n, n_features] of finite numbers.
     """
-    matrix = np.asarray(X)
+    try:
+        matrix = np.asarray(X)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise MLModelError(
+            MLModelErrorCode.FEATURE_TYPE, f"expected numbers of shape (n, {n_features}): {error}"
+        ) from None
     if matrix.ndim != 2 or matrix.shape[1] != n_features or matrix.dtype.kind not in "iuf":
         raise MLModelError(
             MLModelErrorCode.FEATURE_TYPE,

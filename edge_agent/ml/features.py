@@ -1,151 +1,20 @@
-"""This is where one value of a sample gets a type and cannot change any more."""
+"""This is where the values of one sample are handed over by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import IntEnum
-from numbers import Integral, Real
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
+from typing import Protocol, runtime_checkable
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.values import MLFeatureType, MLFeatureValue
 
-INT64_LIMIT = 2**63
-
-
-class MLFeatureType(IntEnum):
-    """Kinds of value, with Apple's raw values."""
-
-    INVALID = 0
-    INT64 = 1
-    DOUBLE = 2
-    STRING = 3
-    IMAGE = 4
-    MULTI_ARRAY = 5
-    DICTIONARY = 6
-    SEQUENCE = 7
-    STATE = 8
-
-
-class MLFeatureValue:
-    """An immutable typed value, made from exactly one keyword.
-
-    `MLFeatureValue(int64=3)`, `(double=0.5)`, `(string="cat")`, `(multi_array=array)`, `(dictionary={"cat":
-    0.9})`, or `(undefined=MLFeatureType.STRING)` for a missing value of a known type. Arrays and dictionaries
-    are copied.
-
-    Whole numbers and doubles compare by number, everything else only with its own type. Accessors never
-    convert: asking for another type than `type`, or for an undefined value, raises `MLModelError`
-    FEATURE_TYPE. So does the constructor for a value that cannot be represented.
-    """
-
-    __slots__ = ("_type", "_value")
-
-    _type: MLFeatureType
-    _value: Any
-
-    def __init__(self, **given: object) -> None:
-        if len(given) != 1:
-            raise TypeError("MLFeatureValue takes exactly one keyword: " + ", ".join(sorted(_MAKERS)))
-        [(kind, value)] = given.items()
-        if kind == "undefined":
-            made: tuple[MLFeatureType, Any] = (MLFeatureType(value), None)  # type: ignore[arg-type]
-        elif kind in _MAKERS:
-            made = _MAKERS[kind](value)
-        else:
-            raise TypeError(f"MLFeatureValue has no kind {kind!r}; known are {', '.join(sorted(_MAKERS))}")
-        object.__setattr__(self, "_type", made[0])
-        object.__setattr__(self, "_value", made[1])
-
-    @classmethod
-    def of(cls, raw: object) -> MLFeatureValue:
-        """Wrap a plain Python or numpy value by its own type; a feature value is returned as it is.
-
-        Raises `MLModelError` FEATURE_TYPE for what has no feature type (truth values and lists among them).
-        """
-        if isinstance(raw, MLFeatureValue):
-            return raw
-        if isinstance(raw, str):
-            return cls(string=raw)
-        if isinstance(raw, np.ndarray):
-            return cls(multi_array=raw)
-        if isinstance(raw, Mapping):
-            return cls(dictionary=raw)
-        if isinstance(raw, Integral) and not isinstance(raw, bool):
-            return cls(int64=raw)
-        if isinstance(raw, Real) and not isinstance(raw, bool):
-            return cls(double=raw)
-        raise _refused(f"a value of type {type(raw).__name__} cannot be a feature value")
-
-    @property
-    def type(self) -> MLFeatureType:
-        """The type of the value."""
-        return self._type
-
-    @property
-    def is_undefined(self) -> bool:
-        """Whether the value is missing."""
-        return self._value is None
-
-    @property
-    def int64_value(self) -> int:
-        """The whole number."""
-        return self._get(MLFeatureType.INT64)  # type: ignore[no-any-return]
-
-    @property
-    def double_value(self) -> float:
-        """The number."""
-        return self._get(MLFeatureType.DOUBLE)  # type: ignore[no-any-return]
-
-    @property
-    def string_value(self) -> str:
-        """The text."""
-        return self._get(MLFeatureType.STRING)  # type: ignore[no-any-return]
-
-    @property
-    def multi_array_value(self) -> np.ndarray[Any, Any]:
-        """The array, read-only, of the dtype it was given with."""
-        return self._get(MLFeatureType.MULTI_ARRAY)  # type: ignore[no-any-return]
-
-    @property
-    def dictionary_value(self) -> dict[str | int, float]:
-        """A copy of the dictionary."""
-        return dict(self._get(MLFeatureType.DICTIONARY))
-
-    def _get(self, wanted: MLFeatureType) -> Any:
-        if self._type is not wanted:
-            raise _refused(f"the value is of type {self._type.name}, not {wanted.name}")
-        if self._value is None:
-            raise _refused(f"the value of type {wanted.name} is undefined")
-        return self._value
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a feature value cannot be changed ({name})")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, MLFeatureValue):
-            return NotImplemented
-        numbers = {MLFeatureType.INT64, MLFeatureType.DOUBLE}
-        if self._type is not other._type and not {self._type, other._type} <= numbers:
-            return False
-        if self.is_undefined or other.is_undefined:
-            return self.is_undefined and other.is_undefined
-        if self._type is MLFeatureType.MULTI_ARRAY:
-            return np.array_equal(self._value, other._value)
-        return bool(self._value == other._value)
-
-    def __hash__(self) -> int:
-        if isinstance(self._value, np.ndarray):
-            # Equal arrays of different dtypes must hash alike, so only the shape takes part.
-            return hash((self._type, self._value.shape))
-        if isinstance(self._value, dict):
-            return hash((self._type, frozenset(self._value.items())))
-        return hash(self._value)
-
-    def __repr__(self) -> str:
-        shown = "undefined" if self.is_undefined else repr(self._value)
-        return f"MLFeatureValue({self._type.name.lower()}: {shown})"
+__all__ = [
+    "MLDictionaryFeatureProvider",
+    "MLFeatureProvider",
+    "MLFeatureType",
+    "MLFeatureValue",
+    "value_of",
+]
 
 
 @runtime_checkable
@@ -168,7 +37,11 @@ class MLDictionaryFeatureProvider:
 
     def __init__(self, dictionary: Mapping[str, object]) -> None:
         values: dict[str, MLFeatureValue] = {}
+        if not isinstance(dictionary, Mapping):
+            raise _refused(f"features by name are a mapping, not {type(dictionary).__name__}")
         for name, raw in dictionary.items():
+            if not isinstance(name, str):
+                raise _refused(f"the name of a feature is text, not {name!r}")
             try:
                 values[name] = MLFeatureValue.of(raw)
             except MLModelError as error:
@@ -199,58 +72,22 @@ class MLDictionaryFeatureProvider:
         return len(self._values)
 
 
+def value_of(sample: object, name: str, *, missing: MLModelErrorCode) -> MLFeatureValue:
+    """The value a provider has for a name; whoever wrote the provider, what it answers is looked at.
+
+    Raises `MLModelError`: the code `missing` for a name without a value, FEATURE_TYPE for what is no feature
+    provider or answers what is no feature value.
+    """
+    if not isinstance(sample, MLFeatureProvider):
+        raise _refused(f"a feature provider was expected, not {type(sample).__name__}")
+    value: object = sample.feature_value(name)
+    if value is None:
+        has = ", ".join(sorted(str(one) for one in sample.feature_names)) or "none"
+        raise MLModelError(missing, f"there is no feature named {name!r}; it has {has}")
+    if not isinstance(value, MLFeatureValue):
+        raise _refused(f"feature {name!r} is {type(value).__name__}, not an MLFeatureValue")
+    return value
+
+
 def _refused(message: str) -> MLModelError:
     return MLModelError(MLModelErrorCode.FEATURE_TYPE, message)
-
-
-def _int64(value: object) -> tuple[MLFeatureType, int]:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise _refused(f"int64 needs a whole number, not {type(value).__name__}")
-    if not -INT64_LIMIT <= int(value) < INT64_LIMIT:
-        raise _refused(f"{int(value)} does not fit into 64 bits")
-    return MLFeatureType.INT64, int(value)
-
-
-def _double(value: object) -> tuple[MLFeatureType, float]:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise _refused(f"double needs a number, not {type(value).__name__}")
-    return MLFeatureType.DOUBLE, float(value)
-
-
-def _string(value: object) -> tuple[MLFeatureType, str]:
-    if not isinstance(value, str):
-        raise _refused(f"string needs text, not {type(value).__name__}")
-    return MLFeatureType.STRING, str(value)
-
-
-def _multi_array(value: object) -> tuple[MLFeatureType, np.ndarray[Any, Any]]:
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
-        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise _refused(f"multi_array needs a numpy array of numbers, not {kind}")
-    array = np.array(value)
-    array.setflags(write=False)
-    return MLFeatureType.MULTI_ARRAY, array
-
-
-def _dictionary(value: object) -> tuple[MLFeatureType, dict[str | int, float]]:
-    if not isinstance(value, Mapping):
-        raise _refused(f"dictionary needs a mapping, not {type(value).__name__}")
-    plain: dict[str | int, float] = {}
-    for key, number in value.items():
-        if isinstance(key, bool) or not isinstance(key, str | int):
-            raise _refused(f"keys of a dictionary are text or whole numbers, not {type(key).__name__}")
-        if isinstance(number, bool) or not isinstance(number, Real):
-            raise _refused(f"the value of {key!r} is no number but {type(number).__name__}")
-        plain[key] = int(number) if isinstance(number, Integral) else float(number)
-    if len({type(key) for key in plain}) > 1:
-        raise _refused("keys of a dictionary are either all text or all whole numbers")
-    return MLFeatureType.DICTIONARY, plain
-
-
-_MAKERS = {
-    "int64": _int64,
-    "double": _double,
-    "string": _string,
-    "multi_array": _multi_array,
-    "dictionary": _dictionary,
-}

@@ -13,16 +13,10 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import FEATURES, LABEL, MLArrayBatchProvider, MLBatchProvider, checked_features
-from edge_agent.ml.description import (
-    MLFeatureDescription,
-    MLModelConfiguration,
-    MLModelDescription,
-    MLModelMetadata,
-)
+from edge_agent.ml.configuration import MLComputeUnits, MLModelConfiguration, usable_configuration
+from edge_agent.ml.description import MLFeatureDescription, MLModelDescription, MLModelMetadata
 from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider, MLFeatureType
-from edge_agent.ml.heads.knn import KNearestNeighborsHead
-from edge_agent.ml.heads.lda import LDAHead
-from edge_agent.ml.heads.network import NeuralNetworkHead
+from edge_agent.ml.heads.built_in import BUILT_IN_HEADS, head_named
 from edge_agent.ml.heads.protocol import (
     Head,
     TunableHead,
@@ -31,7 +25,7 @@ from edge_agent.ml.heads.protocol import (
     split_layer_values,
     with_layer_values,
 )
-from edge_agent.ml.heads.softmax import SoftmaxHead
+from edge_agent.ml.labels import LABEL_TYPE_NAMES, agreed_label_type, label_type_named, label_type_of
 from edge_agent.ml.package import FORMAT, ModelPackage, damaged, read_package, write_package
 from edge_agent.ml.parameters import (
     MLParameterDescription,
@@ -46,6 +40,7 @@ from edge_agent.ml.ports import Ports
 __all__ = [
     "BUILT_IN_HEADS",
     "FORMAT",
+    "MLComputeUnits",
     "MLFeatureDescription",
     "MLModel",
     "MLModelConfiguration",
@@ -53,12 +48,9 @@ __all__ = [
     "MLModelMetadata",
 ]
 
-BUILT_IN_HEADS: Mapping[str, type[Head]] = {
-    LDAHead.name: LDAHead,
-    SoftmaxHead.name: SoftmaxHead,
-    KNearestNeighborsHead.name: KNearestNeighborsHead,
-    NeuralNetworkHead.name: NeuralNetworkHead,
-}
+
+MOST_FEATURES = 1_000_000
+"""Far above any extractor; more is a mistake, and would ask for more memory than there is."""
 
 
 class MLModel:
@@ -82,10 +74,11 @@ class MLModel:
         input_name: str = FEATURES,
         output_name: str = LABEL,
         not_updatable_because: str = "",
+        label_type: MLFeatureType | None = None,
     ) -> None:
         self.extractor_fingerprint = extractor_fingerprint
         self.metadata = metadata or MLModelMetadata()
-        self.configuration = configuration or MLModelConfiguration()
+        self._configuration = (configuration or MLModelConfiguration()).copy()
         self.is_writable = is_writable
         self.input_name = input_name
         self.output_name = output_name
@@ -93,7 +86,7 @@ class MLModel:
         """Why the model cannot be updated; empty when it can."""
         self._allowed = None if parameter_descriptions is None else tuple(parameter_descriptions)
         allowed = head.parameter_descriptions if self._allowed is None else self._allowed
-        values, given = split_layer_values(self.configuration.parameters)
+        values, given = split_layer_values(self._configuration.parameters)
         own = resolve(allowed, parameters)
         self.parameters = resolve(allowed, {**own, **given})
         """The values an update uses unless it is told otherwise."""
@@ -102,6 +95,14 @@ class MLModel:
             tuning = {key: self.parameters[key] for key in head.tuning if key in self.parameters}
             head = cast("Head", head.tuned(tuning))
         self.head = head
+        first = next(iter(head.classes_), self.default_label)
+        self.label_type = agreed_label_type(label_type, label_type_of(first))
+        """STRING or INT64: what the labels are; None while the first update may decide."""
+
+    @property
+    def configuration(self) -> MLModelConfiguration:
+        """A copy of what the model was loaded with."""
+        return self._configuration.copy()
 
     @classmethod
     def factory(
@@ -113,28 +114,33 @@ class MLModel:
         metadata: MLModelMetadata | None = None,
         parameters: Mapping[MLParameterKey, object] | None = None,
         heads: Mapping[str, type[Head]] | None = None,
+        label_type: MLFeatureType | None = None,
     ) -> Self:
         """An empty, updatable and writable model around a registered head or a head class.
 
+        `label_type` STRING or INT64 says what labels it takes; None leaves that to the first update.
+
         Raises `MLModelError`: CUSTOM_MODEL for an unknown head, PARAMETERS for a bad parameter, GENERIC
-        unless `n_features` is at least 1.
+        for a number of features that no model has.
         """
-        if n_features < 1:
+        whole = isinstance(n_features, int) and not isinstance(n_features, bool)
+        if not whole or not 1 <= n_features <= MOST_FEATURES:
             raise MLModelError(
-                MLModelErrorCode.GENERIC, f"a model needs at least one feature, not {n_features}"
+                MLModelErrorCode.GENERIC, f"a model has 1 to {MOST_FEATURES} features, not {n_features!r}"
             )
-        head_class = _head_named(head, heads) if isinstance(head, str) else head
+        head_class = head_named(head, heads) if isinstance(head, str) else head
         return cls(
             head_class(n_features),
             extractor_fingerprint=extractor_fingerprint,
             metadata=metadata,
             parameters=parameters,
             is_writable=True,
+            label_type=label_type,
         )
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The labels, in the order of the columns of `predict_proba`."""
+    def classes(self) -> tuple[Any, ...]:
+        """The labels, all text or all whole numbers, in the order of the columns of `predict_proba`."""
         return self.head.classes_
 
     @property
@@ -154,8 +160,7 @@ class MLModel:
 
     @property
     def _ports(self) -> Ports:
-        first = next(iter(self.classes), self.default_label)
-        label_type = MLFeatureType.INT64 if isinstance(first, int) else MLFeatureType.STRING
+        label_type = self.label_type or MLFeatureType.STRING
         return Ports(self.input_name, self.output_name, self.n_features, label_type)
 
     @property
@@ -179,7 +184,7 @@ class MLModel:
             predicted_feature_name=self.output_name,
             predicted_probabilities_name=ports.probabilities_name,
             class_labels=self.classes,
-            is_updatable=self.is_updatable,
+            not_updatable_because=self.not_updatable_because,
             parameter_descriptions_by_key={one.key: one for one in self.parameter_descriptions},
             metadata=self.metadata,
         )
@@ -195,9 +200,9 @@ class MLModel:
 
         Raises `MLModelError` PARAMETERS for what the model does not have.
         """
-        if is_layer_key(key):
+        if isinstance(key, MLParameterKey) and is_layer_key(key):
             return layered(self.head, key).layer_value(key)
-        if key not in self.parameters:
+        if not isinstance(key, MLParameterKey) or key not in self.parameters:
             raise MLModelError(MLModelErrorCode.PARAMETERS, f"parameter {key} is not supported by this model")
         return self.parameters[key]
 
@@ -243,8 +248,11 @@ class MLModel:
         unknown = self.is_unknown(X) if self.classes and default is not None else np.zeros(len(X), np.bool_)
         return self._ports.answers(P, self.classes, default, unknown)
 
-    def with_head(self, head: Head, *, is_writable: bool) -> MLModel:
-        """This model around another head, with what that head's answers depend on."""
+    def with_head(self, head: Head, *, is_writable: bool, label_type: MLFeatureType | None = None) -> MLModel:
+        """This model around another head, with what that head's answers depend on.
+
+        `label_type` is for a model that has none yet.
+        """
         tuning = head.tuning if isinstance(head, TunableHead) else {}
         return MLModel(
             head,
@@ -256,6 +264,7 @@ class MLModel:
             input_name=self.input_name,
             output_name=self.output_name,
             not_updatable_because=self.not_updatable_because,
+            label_type=self.label_type or label_type,
         )
 
     def write(self, to: Path | str) -> None:
@@ -280,6 +289,7 @@ class MLModel:
             input_name=self.input_name,
             output_name=self.output_name,
             not_updatable_because=self.not_updatable_because,
+            label_type=LABEL_TYPE_NAMES[self.label_type],
             parameter_descriptions=(
                 None if self._allowed is None else [description_to_json(one) for one in self._allowed]
             ),
@@ -299,10 +309,11 @@ class MLModel:
         CUSTOM_MODEL for a head that is not in `heads` (default: the built-in ones), PARAMETERS for a bad
         configuration.
         """
+        configuration = usable_configuration(configuration)
         folder = Path(path)
         package, arrays = read_package(folder)
         try:
-            head = _head_named(package.head, heads).restore(arrays, package.learned)
+            head = head_named(package.head, heads).restore(arrays, package.learned)
             metadata = msgspec.convert(package.metadata, MLModelMetadata)
             allowed = package.parameter_descriptions
             descriptions = None if allowed is None else [description_from_json(one) for one in allowed]
@@ -310,7 +321,7 @@ class MLModel:
             raise MLModelError(error.code, f"{folder}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder, f"what was learned cannot be restored: {error!r}") from error
-        if head.classes_ != package.labels or head.n_features != package.n_features:
+        if tuple(head.classes_) != package.labels or head.n_features != package.n_features:
             raise damaged(folder, "labels or features are not those that were learned")
         return cls(
             head,
@@ -322,14 +333,5 @@ class MLModel:
             input_name=package.input_name,
             output_name=package.output_name,
             not_updatable_because=package.not_updatable_because,
+            label_type=label_type_named(package.label_type),
         )
-
-
-def _head_named(name: str, heads: Mapping[str, type[Head]] | None) -> type[Head]:
-    known = BUILT_IN_HEADS if heads is None else heads
-    if name not in known:
-        raise MLModelError(
-            MLModelErrorCode.CUSTOM_MODEL,
-            f"the head {name!r} is not known here (known: {', '.join(sorted(known))}); is its plugin there?",
-        )
-    return known[name]

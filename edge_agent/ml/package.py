@@ -9,7 +9,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -45,6 +45,8 @@ class ModelPackage(msgspec.Struct, frozen=True, kw_only=True):
     """What the head says of itself."""
     input_name: str = "features"
     output_name: str = "label"
+    label_type: Literal["", "string", "int64"] = ""
+    """What the labels are; empty while the first update may decide."""
     not_updatable_because: str = ""
     parameter_descriptions: list[dict[str, Any]] | None = None
     """What the author allows, None for all that the head allows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -10,14 +11,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.members import is_listed
 
 
 @dataclass(frozen=True)
 class MLKey:
-    """A name that may carry the scope (layer, sub-model) it is meant for; printed `scope.name`."""
+    """A name that may carry the scope (layer, sub-model) it is meant for; printed `scope.name`.
+
+    Equal to a key of the same class with the same name and scope, so it can be looked up in mappings. Raises
+    `MLModelError` PARAMETERS for a name or scope that is no text or is empty.
+    """
 
     name: str
     scope: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, text in (("name", self.name), ("scope", self.scope)):
+            if not (isinstance(text, str) and text) and not (what == "scope" and text is None):
+                raise MLModelError(
+                    MLModelErrorCode.PARAMETERS, f"the {what} of a key is a text, not {text!r}"
+                )
 
     def __str__(self) -> str:
         return f"{self.scope}.{self.name}" if self.scope else self.name
@@ -61,7 +74,9 @@ class MLParameterKey(MLKey):
 
         `BIASES.scoped_to("model1").scoped_to("FullyConnected")` prints `model1.FullyConnected.biases`.
         """
-        return type(self)(self.name, f"{self.scope}.{scope}" if self.scope else scope)
+        if not isinstance(scope, str):
+            raise MLModelError(MLModelErrorCode.PARAMETERS, f"the scope of a key is a text, not {scope!r}")
+        return type(self)(self.name, f"{self.scope}.{scope}" if self.scope and scope else scope)
 
 
 for _name in list(MLParameterKey.__annotations__):
@@ -70,21 +85,56 @@ for _name in list(MLParameterKey.__annotations__):
 
 @dataclass(frozen=True)
 class MLNumericConstraint:
-    """Limits of a number, both ends allowed; `enumerated_numbers` lists the only values when it is given."""
+    """Limits of a number, both ends allowed; `enumerated_numbers` lists the only values when it is given.
+
+    Raises `MLModelError` PARAMETERS for limits that no number meets and for what is no number.
+    """
 
     min_number: float | None = None
     max_number: float | None = None
     enumerated_numbers: frozenset[float] | None = None
 
+    def __post_init__(self) -> None:
+        low, high = _limit(self.min_number), _limit(self.max_number)
+        if low is not None and high is not None and low > high:
+            raise _bad_limit(f"the least number {_shown(low)} is above the greatest, {_shown(high)}")
+        only = self.enumerated_numbers
+        if only is None:
+            return
+        if not is_listed(only) or not (listed := list(only)):
+            raise _bad_limit(f"enumerated_numbers lists at least one number, not {only!r}")
+        if any(_limit(number) is None for number in listed):
+            raise _bad_limit("enumerated_numbers lists numbers only")
+        object.__setattr__(self, "enumerated_numbers", frozenset(listed))
+
     def problem(self, value: float) -> str | None:
         """What is wrong with a value, or None."""
         if self.enumerated_numbers is not None and value not in self.enumerated_numbers:
-            return f"is not one of {', '.join(f'{number:g}' for number in sorted(self.enumerated_numbers))}"
+            return f"is not one of {', '.join(_shown(number) for number in sorted(self.enumerated_numbers))}"
         if self.min_number is not None and value < self.min_number:
-            return f"is below {self.min_number:g}"
+            return f"is below {_shown(self.min_number)}"
         if self.max_number is not None and value > self.max_number:
-            return f"is above {self.max_number:g}"
+            return f"is above {_shown(self.max_number)}"
         return None
+
+
+def _limit(number: object) -> float | None:
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, Real) or number != number:
+        raise _bad_limit(f"{number!r} is no number")
+    return number  # type: ignore[return-value]
+
+
+def _shown(number: float) -> str:
+    try:
+        return f"{number:g}"
+    except OverflowError:  # a whole number with hundreds of digits
+        return "a number beyond all doubles"
+
+
+def _bad_limit(problem: str) -> MLModelError:
+    return MLModelError(MLModelErrorCode.PARAMETERS, f"a limit of a parameter: {problem}")
 
 
 ParameterValue = bool | int | float | str
@@ -106,6 +156,12 @@ class MLParameterDescription:
     """Whether a progress handler may change it while training runs."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.key, MLParameterKey):
+            raise MLModelError(MLModelErrorCode.PARAMETERS, f"{self.key!r} is not an MLParameterKey")
+        if not isinstance(self.default_value, bool | int | float | str):
+            raise self._refused(f"{self.default_value!r} cannot be a default")
+        if not isinstance(self.numeric_constraint, MLNumericConstraint | None):
+            raise self._refused(f"{self.numeric_constraint!r} is not an MLNumericConstraint")
         object.__setattr__(self, "default_value", self.checked(self.default_value))
 
     def checked(self, value: object) -> ParameterValue:
@@ -137,12 +193,19 @@ class MLParameterDescription:
             if isinstance(value, Integral) and not truth:
                 return int(value)
             raise self._refused(f"expected a whole number, got {value!r}")
-        if isinstance(value, Real) and not truth and np.isfinite(float(value)):
+        if isinstance(value, Real) and not truth and _is_finite(value):
             return float(value)
         raise self._refused(f"expected a finite number, got {value!r}")
 
     def _refused(self, problem: str) -> MLModelError:
         return MLModelError(MLModelErrorCode.PARAMETERS, f"parameter {self.key}: {problem}")
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # a whole number with hundreds of digits
+        return False
 
 
 def resolve(
@@ -153,6 +216,10 @@ def resolve(
     Raises `MLModelError` PARAMETERS for an unknown key, a wrong kind or a value out of bounds.
     """
     known = {description.key: description for description in descriptions}
+    if not isinstance(given, Mapping | None):
+        raise MLModelError(
+            MLModelErrorCode.PARAMETERS, f"parameters are a mapping by key, not {type(given).__name__}"
+        )
     for key in given or {}:
         if key not in known:
             names = ", ".join(str(name) for name in known) or "none"

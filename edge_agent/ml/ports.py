@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.batches import ArrayProvider, MLBatchProvider
+from edge_agent.ml.constraints import MLDictionaryConstraint, MLMultiArrayConstraint
 from edge_agent.ml.description import MLFeatureDescription
 from edge_agent.ml.features import (
     MLDictionaryFeatureProvider,
     MLFeatureProvider,
     MLFeatureType,
     MLFeatureValue,
+    value_of,
 )
+from edge_agent.ml.providers import ArrayProvider, MLBatchProvider, sample_count
 
 _ROWS = 512
 
@@ -39,7 +41,11 @@ class Ports:
     @property
     def features(self) -> MLFeatureDescription:
         """What a sample is."""
-        return MLFeatureDescription(self.input_name, MLFeatureType.MULTI_ARRAY, (self.n_features,))
+        return MLFeatureDescription(
+            self.input_name,
+            MLFeatureType.MULTI_ARRAY,
+            multi_array_constraint=MLMultiArrayConstraint((self.n_features,), converts=True),
+        )
 
     @property
     def label(self) -> MLFeatureDescription:
@@ -49,15 +55,20 @@ class Ports:
     @property
     def probabilities(self) -> MLFeatureDescription:
         """How probable each class is."""
-        return MLFeatureDescription(self.probabilities_name, MLFeatureType.DICTIONARY)
+        return MLFeatureDescription(
+            self.probabilities_name,
+            MLFeatureType.DICTIONARY,
+            dictionary_constraint=MLDictionaryConstraint(self.label_type),
+        )
 
     def blocks(self, batch: MLBatchProvider) -> Iterator[tuple[int, NDArray[Any]]]:
         """All samples in order, a block at a time: the index of the first, the features [n, D].
 
         Raises as `row`, naming the index.
         """
-        for start in range(0, batch.count, _ROWS):
-            stop = min(start + _ROWS, batch.count)
+        count = sample_count(batch)
+        for start in range(0, count, _ROWS):
+            stop = min(start + _ROWS, count)
             if isinstance(batch, ArrayProvider):
                 yield start, batch.arrays(slice(start, stop))[0]
             else:
@@ -70,21 +81,17 @@ class Ports:
         Raises `MLModelError` FEATURE_TYPE for a missing feature, a wrong type, shape or a number that is not
         finite.
         """
-        value = sample.feature_value(self.input_name)
-        if value is None:
-            has = ", ".join(sorted(sample.feature_names)) or "none"
+        try:
+            value = value_of(sample, self.input_name, missing=MLModelErrorCode.FEATURE_TYPE)
+        except MLModelError as error:
+            raise MLModelError(error.code, f"{who}{error}") from None
+        problem = self.features.problem(value)
+        if problem is None and not np.isfinite(value.multi_array_value).all():
+            problem = "an array with a number that is not a finite number"
+        if problem is not None:
             raise MLModelError(
-                MLModelErrorCode.FEATURE_TYPE,
-                f"{who}there is no feature named {self.input_name!r}; it has {has}",
+                MLModelErrorCode.FEATURE_TYPE, f"{who}feature {self.input_name!r} is {problem}"
             )
-        if not self.features.is_allowed_value(value):
-            raise MLModelError(
-                MLModelErrorCode.FEATURE_TYPE,
-                f"{who}feature {self.input_name!r} is {_shown(value)},"
-                f" expected an array of shape ({self.n_features},)",
-            )
-        if not np.isfinite(value.multi_array_value).all():
-            raise MLModelError(MLModelErrorCode.FEATURE_TYPE, f"{who}a feature is not a finite number")
         return value.multi_array_value
 
     def answers(
@@ -106,9 +113,3 @@ class Ports:
             )
             for label, row, far in zip(labels, P, unknown, strict=True)
         ]
-
-
-def _shown(value: MLFeatureValue) -> str:
-    if value.is_undefined or value.type is not MLFeatureType.MULTI_ARRAY:
-        return f"{'undefined ' * value.is_undefined}{value.type.name}"
-    return f"an array of shape {value.multi_array_value.shape}"

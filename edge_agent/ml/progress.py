@@ -43,6 +43,8 @@ class MLMetricKey(MLKey):
     # Beyond Apple's:
     ACCURACY: ClassVar[MLMetricKey]
     ELAPSED_SECONDS: ClassVar[MLMetricKey]
+    SKIPPED_SAMPLES: ClassVar[MLMetricKey]
+    """How many samples the provider set aside as bad."""
 
 
 for _name in list(MLMetricKey.__annotations__):

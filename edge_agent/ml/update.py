@@ -28,6 +28,7 @@ from edge_agent.ml.progress import (
     MLUpdateProgressHandlers,
     TrainingEvent,
 )
+from edge_agent.ml.quarantine import SkippingProvider
 from edge_agent.ml.task import MLTask, MLTaskState, TaskStateChange
 
 __all__ = [
@@ -58,7 +59,8 @@ class MLUpdateTask(MLTask):
 
     Raises at construction `MLModelError`: IO or CUSTOM_MODEL for a model that cannot be loaded, PARAMETERS
     for a bad parameter, UPDATE or FEATURE_TYPE for an empty batch or a first sample the model cannot learn
-    from. Later samples are checked when they are read; a bad one fails the task with its index.
+    from, and for a model that is not updatable. Later samples are checked when they are read; a bad one fails
+    the task with its index, unless the batch is a `QuarantiningBatchProvider`.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class MLUpdateTask(MLTask):
         if progress_handlers is not None and completion_handler is not None:
             raise TypeError("give progress_handlers or completion_handler, not both")
         base = for_model_at if isinstance(for_model_at, MLModel) else MLModel.load(for_model_at, heads=heads)
-        configuration = configuration or MLModelConfiguration()
+        configuration = (configuration or MLModelConfiguration()).copy()
         self._descriptions = base.parameter_descriptions
         values, given = split_layer_values(configuration.parameters)
         self._parameters = resolve(self._descriptions, given)
@@ -92,7 +94,9 @@ class MLUpdateTask(MLTask):
             n_features=base.n_features,
             feature_name=base.input_name,
             label_name=base.output_name,
+            label_type=base.label_type,
         )
+        self._skipped = dict(training_data.skipped) if isinstance(training_data, SkippingProvider) else {}
         self._base = base
         self._handlers = progress_handlers
         self._completion = progress_handlers.completion_handler if progress_handlers else completion_handler
@@ -109,6 +113,11 @@ class MLUpdateTask(MLTask):
     def model(self) -> MLModel | None:
         """The updated model once the task is COMPLETED, None before and otherwise."""
         return self._result
+
+    @property
+    def skipped_samples(self) -> Mapping[int, str]:
+        """Why each sample that the provider set aside was, by its index; empty where none was."""
+        return MappingProxyType(self._skipped)
 
     def resume(self, *, with_parameters: Parameters | None = None) -> None:
         """Start the task, or let it go on from within a progress handler; returns at once.
@@ -210,7 +219,10 @@ class MLUpdateTask(MLTask):
                     break
         finally:
             training.close()
-        self._result = self._base.with_head(self._head.copy(), is_writable=True)
+        self._result = self._trained()
+
+    def _trained(self) -> MLModel:
+        return self._base.with_head(self._head.copy(), is_writable=True, label_type=self._rows.label_type)
 
     @property
     def _cancelling(self) -> bool:
@@ -230,7 +242,7 @@ class MLUpdateTask(MLTask):
             self._in_handler = True
         try:
             self._announce()
-            model = self._base.with_head(self._head.copy(), is_writable=True)
+            model = self._trained()
             handlers.progress_handler(self._context(model, event, self._metrics_of(progress)))
         finally:
             with self._lock:
@@ -275,6 +287,7 @@ class MLUpdateTask(MLTask):
             **{MLMetricKey(name): value for name, value in progress.metrics.items()},
             MLMetricKey.EPOCH_INDEX: progress.epoch_index,
             MLMetricKey.MINI_BATCH_INDEX: progress.mini_batch_index,
+            MLMetricKey.SKIPPED_SAMPLES: len(self._skipped),
             MLMetricKey.ELAPSED_SECONDS: self._clock() - self._started_at,
         }
 

@@ -7,6 +7,7 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,9 @@ UPRIGHT = {
 
 SIDEWAYS = {UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 """The turns that exchange width and height."""
+
+EDGE = 1e-6
+"""Pixels: what the edge of a region may be off by rounding."""
 
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b"\0;"}
 """How a whole file ends; whatever follows does not matter. WebP and BMP say how long they are."""
@@ -91,6 +95,54 @@ def decode(data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> D
 
     Raises `ImageError` with a reason that a person understands.
     """
+    return _guarded(data, limits, lambda: _decoded(data, limits, target))
+
+
+def decode_upright(
+    data: bytes, *, limits: PicturesConfig, orientation: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """A whole picture at its own size: upright RGB pixels uint8 [height, width, 3].
+
+    `orientation` (EXIF's 1 to 8) goes before what the file says. Memory grows with the picture, up to 3 bytes
+    a pixel and what its format needs besides. Raises `ImageError` as `decode`.
+    """
+    return _guarded(data, limits, lambda: _decoded(data, limits, None, orientation)).pixels
+
+
+def resize_region(
+    pixels: npt.NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    size: tuple[int, int],
+    *,
+    grey: bool,
+) -> npt.NDArray[np.uint8]:
+    """The part `box` (x, y, width, height, in pixels) of uint8 [h, w, 3] RGB or [h, w] grey, at `size`.
+
+    Bilinear, `size` is (width, height); the result is RGB [height, width, 3], or grey [height, width] with
+    ITU-R 601 weights.
+    """
+    height, width = pixels.shape[:2]
+    image = Image.fromarray(pixels)
+    image = image.convert("L") if grey else _as_rgb(image)
+    x, y, wide, high = box
+    right, bottom = min(x + wide, width), min(y + high, height)
+    # Pillow's filter reaches beyond the box it is given, but not beyond the picture, so what lies around is
+    # cut off first; the tolerance keeps a rounding error from letting a whole row in.
+    left, top = min(math.floor(x + EDGE), width - 1), min(math.floor(y + EDGE), height - 1)
+    image = image.crop(
+        (left, top, max(math.ceil(right - EDGE), left + 1), max(math.ceil(bottom - EDGE), top + 1))
+    )
+    inner = (
+        max(x - left, 0.0),
+        max(y - top, 0.0),
+        min(right - left, image.width),
+        min(bottom - top, image.height),
+    )
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=inner))
+
+
+def _guarded(data: bytes, limits: PicturesConfig, work: Callable[[], DecodedImage]) -> DecodedImage:
+    """Do the decoding; whatever Pillow raises becomes an `ImageError`."""
     check_bytes(len(data), limits)
     if not data:
         raise ImageError("the file is empty")
@@ -99,7 +151,7 @@ def decode(data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> D
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _decoded(data, limits, target)
+            return work()
         except UnidentifiedImageError:
             raise ImageError(f"not a picture in an accepted format ({', '.join(limits.formats)})") from None
         except Image.DecompressionBombError:
@@ -120,7 +172,10 @@ def check_bytes(size_bytes: int, limits: PicturesConfig) -> None:
         )
 
 
-def _decoded(data: bytes, limits: PicturesConfig, target: tuple[int, int]) -> DecodedImage:
+def _decoded(
+    data: bytes, limits: PicturesConfig, target: tuple[int, int] | None, orientation: int | None = None
+) -> DecodedImage:
+    """`target` None: the size it has; `orientation` None: the one its EXIF data says."""
     stream = io.BytesIO(data)
     with Image.open(stream, formats=limits.formats) as image:
         _check_size(image.size, limits)
@@ -128,15 +183,15 @@ def _decoded(data: bytes, limits: PicturesConfig, target: tuple[int, int]) -> De
         # Several pictures in one JPEG (stereo, preview, HDR gain map): the first is the photograph.
         kind = "JPEG" if image.format == "MPO" else str(image.format)
         _check_end(kind, data, stream.tell())
-        if kind == "JPEG":
+        if kind == "JPEG" and target is not None:
             image.draft("RGB", (DRAFT * max(target), DRAFT * max(target)))
         image.load()
         _check_size(image.size, limits)
-        turn = UPRIGHT.get(_orientation(image))
+        turn = UPRIGHT.get(_orientation(image) if orientation is None else orientation)
         if turn in SIDEWAYS:
             width, height = height, width
-            target = target[1], target[0]
-        small = _resized(image, target)
+            target = None if target is None else (target[1], target[0])
+        small = _resized(image, image.size if target is None else target)
     if turn is not None:
         small = small.transpose(turn)
     return DecodedImage(np.asarray(small), width, height, kind)

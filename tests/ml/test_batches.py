@@ -137,7 +137,7 @@ UNUSABLE = [
     ({"features": np.zeros(3), "label": "a"}, MLModelErrorCode.UPDATE, r"shape \(3,\)"),
     ({"features": np.zeros((1, 2)), "label": "a"}, MLModelErrorCode.UPDATE, r"shape \(1, 2\)"),
     ({"features": 1.0, "label": "a"}, MLModelErrorCode.FEATURE_TYPE, "DOUBLE"),
-    ({"features": GOOD, "label": 1}, MLModelErrorCode.FEATURE_TYPE, "INT64"),
+    ({"features": GOOD, "label": 1.5}, MLModelErrorCode.FEATURE_TYPE, "DOUBLE"),
     ({"features": GOOD, "label": ""}, MLModelErrorCode.FEATURE_TYPE, "''"),
     ({"features": np.array([0.0, np.nan]), "label": "a"}, MLModelErrorCode.UPDATE, "not a finite number"),
     ({"features": np.array([0.0, 1e300]), "label": "a"}, MLModelErrorCode.UPDATE, "not a finite number"),

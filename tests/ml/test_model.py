@@ -388,7 +388,7 @@ def test_defaults_come_from_the_author_and_then_from_the_configuration(tmp_path)
 
     assert [plain.parameter_value(key) for key in (Key.EPOCHS, Key.SEED)] == [7, 5]
     assert [configured.parameter_value(key) for key in (Key.EPOCHS, Key.SEED)] == [9, 5]
-    assert configured.configuration is configuration
+    assert configured.configuration == configuration
     assert configured.model_description.parameter_descriptions_by_key[Key.EPOCHS].default_value == 9
     for make in (
         lambda: plain.parameter_value(Key.NUMBER_OF_NEIGHBORS),

@@ -1,0 +1,56 @@
+"""This is where it is decided what can be a label: a text or a whole number."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Literal
+
+from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.values import MLFeatureType, MLFeatureValue
+
+LABEL_TYPES = (MLFeatureType.STRING, MLFeatureType.INT64)
+
+_LIMIT = 2**63
+
+
+LABEL_TYPE_NAMES: dict[MLFeatureType | None, Literal["", "string", "int64"]] = {
+    None: "",
+    MLFeatureType.STRING: "string",
+    MLFeatureType.INT64: "int64",
+}
+"""What a model on disk calls the type of its labels; empty while there is none."""
+
+
+def label_type_named(name: str) -> MLFeatureType | None:
+    """The type a model on disk names; raises KeyError for another name."""
+    known: dict[str, MLFeatureType | None] = {text: kind for kind, text in LABEL_TYPE_NAMES.items()}
+    return known[name]
+
+
+def label_type_of(label: object) -> MLFeatureType | None:
+    """The type of a plain label, None for what cannot be one: nothing, an empty text, a truth value."""
+    if isinstance(label, str):
+        return MLFeatureType.STRING if label else None
+    if isinstance(label, Integral) and not isinstance(label, bool) and -_LIMIT <= int(label) < _LIMIT:
+        return MLFeatureType.INT64
+    return None
+
+
+def agreed_label_type(given: object, known: MLFeatureType | None) -> MLFeatureType | None:
+    """The type of a model's labels, from what its author says and from the labels it knows; None for neither.
+
+    Raises `MLModelError` GENERIC for another type than the two and where both disagree.
+    """
+    if given is None:
+        return known
+    if isinstance(given, MLFeatureType) and given in LABEL_TYPES and known in (None, given):
+        return given
+    shown = "" if known is None else f", and this model knows labels of type {known.name}"
+    raise MLModelError(MLModelErrorCode.GENERIC, f"labels are STRING or INT64, not {given!r}{shown}")
+
+
+def label_of(value: MLFeatureValue) -> str | int | None:
+    """The plain label in a feature value, None where there is none."""
+    if value.is_undefined or value.type not in LABEL_TYPES:
+        return None
+    return value.string_value if value.type is MLFeatureType.STRING else value.int64_value
