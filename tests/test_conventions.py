@@ -47,7 +47,8 @@ def kept_files() -> list[Path]:
             and not name.startswith(".venv")
             and not name.endswith((".egg-info", "_cache"))
         ]
-        found += [Path(folder, name) for name in names if Path(name).suffix in WRITTEN]
+        # In a worktree .git is a file that says where the repository lies.
+        found += [Path(folder, name) for name in names if Path(name).suffix in WRITTEN and name != ".git"]
     return [path for path in found if path != Path(__file__).resolve()]
 
 
