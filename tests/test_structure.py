@@ -45,6 +45,10 @@ STOREYS = """
     mailbox
     agent.dropfolder
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
+    ml.authoring
+    ml.authoring.neighbors | ml.authoring.network
+    ml.authoring.training
+    ml.authoring.blueprint | ml.authoring.hyperparameters | ml.authoring.labels
     ml.update | vision.engine | vision.worker | store.registry
     vision.child
     ml.model | ml.quarantine | vision.extractor | vision.image_values | store.samples

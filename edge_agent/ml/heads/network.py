@@ -207,7 +207,8 @@ class NeuralNetworkHead:
 
     def _learn(self, X: NDArray[np.float32], y: NDArray[np.intp], kept: int) -> tuple[float, Matrix]:
         """One step; the loss and the answers before it. The first `kept` outputs are left as they are."""
-        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether the weights are finite
+        # The caller looks whether the weights are finite.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             loss, answers, gradients = self.network.gradients(X, y)
             fixed = [array[:kept].copy() for array in self.network.output.arrays] if kept else []
             if kept:
@@ -228,6 +229,11 @@ class NeuralNetworkHead:
             return None
         least: Matrix = 1.0 - self.predict_proba(X).max(axis=1)
         return least
+
+    @property
+    def updatable_layers(self) -> tuple[str, ...]:
+        """The names of the layers that training changes."""
+        return tuple(layer.name for layer in self.network.inner_products if layer.is_updatable)
 
     def layer_value(self, key: Key) -> NDArray[Any]:
         """A copy of the weights [out, in] or biases [out] of the layer the key is scoped to."""
