@@ -185,6 +185,17 @@ def test_checklist_75_updates_accumulate_in_one_pass(clouds):
     assert head.exemplars.rows.dtype == np.float32
 
 
+def test_labels_learned_together_are_sorted_however_many_blocks_it_took():
+    """Those that were known stay in front."""
+    X = np.arange(1201, dtype=np.float32)[:, None]
+    labels = ["z"] * 600 + ["a"] * 600 + ["m"]
+    head = trained(X, labels)
+    assert head.classes_ == ("a", "m", "z")
+    assert head.exemplars.labels == labels
+    trained(X, ["y"] * 600 + ["b"] * 601, head)
+    assert head.classes_ == ("a", "m", "z", "b", "y")
+
+
 def test_what_was_handed_out_on_the_way_does_not_change(clouds):
     """A copy made in the middle of an update keeps what it knew then."""
     X, labels = clouds(1200)

@@ -418,6 +418,18 @@ def test_checklist_99_with_keep_old_outputs_training_leaves_them_too(clouds):
         assert accuracy(head, odd, ["odd"] * 60) > 0.9
 
 
+def test_checklist_99_what_is_kept_gathers_no_momentum(clouds):
+    """Else a later update would move the old outputs for what they did not learn."""
+    X, _ = clouds(60)
+    head = head_of(updatable=("second",))
+    given = {"optimizer": "sgd", "momentum": 0.9, "keep_old_outputs": True, "epochs": 2}
+    trained(X, ["odd"] * 60, head, **given)
+
+    for velocity in head.optimizer.velocities:
+        assert not velocity[:3].any()
+        assert velocity[3:].any()
+
+
 def test_checklist_74_an_update_with_a_new_label_creates_the_class(clouds):
     """It is recognised after a few samples, and the old ones still are."""
     X, labels = clouds(60, noise=0.2)
@@ -492,6 +504,13 @@ def test_a_copy_goes_its_own_way(clouds):
     trained(X, labels, head.copy())
 
     assert bits(head) == before
+
+    training = head.train(MatrixBatchProvider(X, labels), {})
+    next(training)
+    middle = head.copy()
+    before = bits(middle)
+    list(training)
+    assert bits(middle) == before
 
 
 def test_weights_that_grow_without_bounds_fail_with_advice(clouds):
