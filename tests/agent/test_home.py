@@ -27,6 +27,8 @@ def test_what_is_no_directory_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing" / "there")
     with pytest.raises(HomeError, match=f"{place}.*--home"):
         Home(tmp_path / place).make()
+    with pytest.raises(HomeError, match="is a file, not a directory"):
+        Home(tmp_path / "file").make()
 
 
 def test_a_directory_that_cannot_be_made_is_refused() -> None:

@@ -85,6 +85,7 @@ class TestStuck:
         assert "cannot leave the drop folder" in status["ignored"][0]["reason"]
         assert (status["state"], status["version"]) == ("ok", 1)
         assert bench.recorder.names().count("sample_ingested") == 4
+        assert bench.engines[-1].extracted <= 4 + 2 * 4  # once, and again at most every rescan_seconds
         assert sum("cannot leave" in record.getMessage() for record in caplog.records) == 2
 
     def test_it_leaves_once_the_way_is_free(self, bench: Bench) -> None:

@@ -86,7 +86,7 @@ def test_a_refused_start_leaves_nothing_open(bench: Bench) -> None:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="newer"):
         bench.open()
-    assert descriptors() == before
+    assert descriptors() <= before
 
     with closing(sqlite3.connect(bench.home / "agent.db")) as database:
         database.execute(f"PRAGMA user_version = {number}")
@@ -104,4 +104,4 @@ def test_closing_twice_or_unopened_is_fine(bench: Bench) -> None:
     agent.close()
     bench.agent = None
 
-    assert descriptors() == before
+    assert descriptors() <= before

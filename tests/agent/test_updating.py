@@ -260,7 +260,7 @@ class TestWaiting:
 
     def test_a_camera_that_writes_on_and_on_is_no_loop(self, bench: Bench) -> None:
         """An update that was asked for waits for a while without being busy, and then for that file no longer."""
-        agent = bench.open()
+        agent = bench.open(Config(update=UpdateConfig(min_new_samples=1)))
         teach(bench, cat=2)
         path = drop_texts(bench.drop, "dog", ["dog"])[0]
         drop_texts(bench.drop, "cat", ["cat 3"])
