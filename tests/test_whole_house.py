@@ -122,7 +122,7 @@ class TestGroceries:
         """Trained on all train_ pictures, at least 92 % of the test_ pictures (another shop) are right."""
         count = copy_training(grocery, tmp_path / "drop")
         done = run("--home", tmp_path / "home", "run", "--once", "--drop", tmp_path / "drop")
-        assert f"{count} new sample(s), 0 rejected" in done.stdout
+        assert f"{count} new, 0 rejected" in done.stdout
 
         pictures = sorted(grocery.glob("*/test_*"))
         answers = ask("--home", tmp_path / "home", "predict", *pictures)

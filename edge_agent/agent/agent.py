@@ -145,6 +145,11 @@ class Agent:
             alive()
             self.step_when_due()
 
+    def waiting(self) -> int:
+        """How many files lie in the drop folder, after a look."""
+        self._open_stages.folder.ready(0)
+        return self._open_stages.intake.pending
+
     def run_until_idle(self) -> None:
         """Step until the drop folder is taken in, nothing is left to extract and no update is due or running."""
         self.step()  # before the first look nothing is known to wait
@@ -309,7 +314,8 @@ class Agent:
             filter(None, [*self._pauses.troubles, stages.serving.trouble, stages.rebuild.trouble])
         )
         state = AgentState.DEGRADED if trouble else AgentState.OK
-        return summarise(stages, self._plugins, state=state, trouble=trouble)
+        facts = summarise(stages, self._plugins, state=state, trouble=trouble)
+        return {**facts, "no_update_because": self._open_updating.why_not}
 
     def _write_status(self, state: AgentState | None = None) -> None:
         assert self._status is not None

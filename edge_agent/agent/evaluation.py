@@ -192,7 +192,7 @@ def decide(evaluation: Evaluation) -> Decision:
     """
     common = evaluation.common
     if common is None:
-        return Decision(answer=True, reason="there is no version to compare it with")
+        return Decision(answer=True, reason="it is the first version")
     if evaluation.forgotten:
         return Decision(
             answer=True,
@@ -201,7 +201,7 @@ def decide(evaluation: Evaluation) -> Decision:
     if common.count < MIN_JUDGES or common.candidate_accuracy is None or common.current_accuracy is None:
         return Decision(
             answer=True,
-            reason=f"too few held-out samples to compare: {common.count}, and {MIN_JUDGES} are needed",
+            reason=f"taken without a comparison: {common.count} held-out pictures, and {MIN_JUDGES} are needed",
         )
     figures = (
         f"{common.candidate_accuracy:.1%} right where the current version has {common.current_accuracy:.1%}, "

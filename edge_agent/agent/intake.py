@@ -28,7 +28,7 @@ BATCH_SECONDS = 5.0
 """A batch is committed at this many samples or after this long: one transaction for each sample writes an SD card
 up to twenty times more than its payload."""
 
-PATIENCE_SETTLES = 5
+PATIENCE_SETTLES = 3
 FRESH_SECONDS = 60.0
 """A file that fails to decode is looked at again for this many settle times, if it was written to within the last
 minute: some writers reserve the full size first, so a still file is not always a whole one."""
@@ -152,6 +152,11 @@ class Intake:
     def pending(self) -> int:
         """How many files of the drop folder are on their way in; those that are stuck are not."""
         return max(0, self._folder.pending - len(self._stuck_now()))
+
+    @property
+    def arriving(self) -> int:
+        """How many of those have not failed yet; what is tried again must not put off an update."""
+        return max(0, self.pending - sum(os.path.lexists(path) for path in self._failures))
 
     @property
     def ignored(self) -> list[dict[str, str]]:

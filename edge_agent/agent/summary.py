@@ -22,6 +22,7 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
         "pid": os.getpid(),
         "version": version.number if version else None,
         "accuracy": version.accuracy if version else None,
+        "held_out": version.metrics.get("count") if version else None,
         "samples": sum(labels.values()),
         "labels": labels,
         "pending": stages.intake.pending,

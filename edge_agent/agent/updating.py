@@ -31,6 +31,8 @@ class Updating:
         self._asked: list[Request] = []
         self._ended = False
         self._postponed_at: float | None = None
+        self.why_not = ""
+        """Why the last time that was asked no update was started; empty when one was."""
 
     @property
     def running(self) -> bool:
@@ -77,6 +79,7 @@ class Updating:
             situation = replace(situation, forced=True)
         decision = self._plugins.ready_to_update(situation)
         self._postponed_at = None
+        self.why_not = "" if decision.answer else decision.reason
         if not decision.answer:
             if wait_seconds(situation, self._config) == 0.0:
                 # A plugin says no where the built-in policy would say yes: ask it again from time to time.
@@ -135,5 +138,5 @@ class Updating:
     def _situation(self, *, forced: bool = False) -> UpdateSituation:
         stages = self._stages
         return stages.learning.situation(
-            stages.serving.version, stages.engine.facts, pending_files=stages.intake.pending, forced=forced
+            stages.serving.version, stages.engine.facts, pending_files=stages.intake.arriving, forced=forced
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import itertools
@@ -53,7 +54,12 @@ class LazyGroup(click.Group):
         """Import the module of a built-in command, or ask the plugins."""
         place = COMMANDS.get(cmd_name)
         if place is None:
-            return _plugin_commands(ctx).get(cmd_name)
+            others = _plugin_commands(ctx)
+            if cmd_name not in others:
+                near = difflib.get_close_matches(cmd_name, [*COMMANDS, *others], n=1)
+                hint = f", did you mean {near[0]!r}?" if near else ""
+                raise UserError(f"there is no command {cmd_name!r}{hint} (see edge-agent --help)")
+            return others[cmd_name]
         module, _, attribute = place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
@@ -100,14 +106,22 @@ def globals_first(arguments: list[str]) -> list[str]:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit status; an error is one line on standard error."""
-    with streams(as_json="--json" in arguments):
-        return _run_command(arguments)
+    try:
+        with streams(as_json="--json" in arguments):
+            return _run_command(arguments)
+    except BrokenPipeError:
+        # The reader of a pipe went away, as `head` does; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _run_command(arguments: list[str]) -> int:
     try:
         result = edge_agent.main(args=globals_first(arguments), prog_name="edge-agent", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        print(help_wanted.format_message())
+        return 2
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
@@ -127,9 +141,7 @@ def _run_command(arguments: list[str]) -> int:
     except EdgeAgentError as error:
         return complain(str(error), status=1)
     except BrokenPipeError:
-        # The reader of a pipe went away, as `head` does; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return complain(f"{where}{error.strerror or error}", status=2 if error.errno in USERS_ERRORS else 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import click
 
 from edge_agent.agent.delivery import deliver
 from edge_agent.agent.evaluation import Evaluation
-from edge_agent.cli.output import percent, print_table, progress, warn_in_lines
+from edge_agent.cli.output import judged, percent, print_table, progress, warn_in_lines
 from edge_agent.cli.predict import classify, labelled_pictures
 from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import EdgeAgentError, UserError
@@ -23,17 +25,18 @@ from edge_agent.store.samples import Sample
 
 LEARNED_PER_LABEL = 12
 UNSEEN_PER_LABEL = 4
+TOLD_STATES = ("completed", "failed", "cancelled")
 
 
 @click.command()
 @click.option("--keep", metavar="DIR", help="Keep the state directory and the pictures here to go on with.")
 def demo(keep: str | None) -> None:
-    """Learn five things from drawn pictures, publish a version and recognise pictures it has not seen."""
+    """Learn five things from drawn pictures and recognise pictures it has not seen."""
     warn_in_lines()
     if keep:
         folder = expanded(keep).absolute()
         _demo(folder)
-        click.echo(f"\nEverything is in {folder}. What to try next:")
+        print(f"\nEverything is in {folder}. What to try next:")
         _suggest(folder)
         return
     folder = Path(tempfile.mkdtemp(prefix="edge-agent-demo-"))
@@ -41,17 +44,26 @@ def demo(keep: str | None) -> None:
         _demo(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    click.echo("\nWhat to try next: keep what it learned and go on with pictures of your own:")
-    click.echo("  edge-agent demo --keep my-agent")
-    _suggest(Path("my-agent"))
+    print("\nRun it again and keep everything to go on with pictures of your own:")
+    print(f"  {_program()} demo --keep my-agent")
 
 
 def _suggest(folder: Path) -> None:
-    home = folder / "home"
-    click.echo(f"  edge-agent --home {home} run                     # the daemon; leave it running")
-    click.echo(f"  edge-agent --home {home} add spoon spoon*.jpg    # show it something new")
-    click.echo(f"  edge-agent --home {home} predict picture.jpg")
-    click.echo(f"  edge-agent --home {home} status")
+    command = f"{_program()} --home {shlex.quote(str(folder / 'home'))}"
+    picture = shlex.quote(str(next(iter(sorted((folder / "unseen").glob("*/*"))))))
+    print(f"  {command} predict {picture}")
+    print(f"  {command} status")
+    print(f"  {command} run            # the daemon; leave it running, and in a second terminal:")
+    print(f"  {command} add LABEL YOUR-PICTURES...")
+
+
+def _program() -> str:
+    """What to type to get this program: its name, or its path when the name alone does not find it."""
+    if shutil.which("edge-agent"):
+        return "edge-agent"
+    path = Path(sys.executable).with_name("edge-agent")
+    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return shlex.quote(str(near))
 
 
 def _demo(folder: Path) -> None:
@@ -61,48 +73,67 @@ def _demo(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "home").exists():
         raise UserError(f"{folder} holds a demo already; choose another folder")
-    click.echo("1. Drawing pictures")
-    learned = write_pictures(folder / "pictures", per_label=LEARNED_PER_LABEL, seed=1)
+    drawn = write_pictures(folder / "pictures", per_label=LEARNED_PER_LABEL, seed=1)
     write_pictures(folder / "unseen", per_label=UNSEEN_PER_LABEL, seed=2)
+    *known, new = drawn
     settings = Settings(str(folder / "home"))
     settings.home.mkdir(mode=0o700)
-    click.echo(
-        f"2. Dropping {LEARNED_PER_LABEL} pictures of each of {len(learned)} things into {settings.drop_folder}"
+
+    print(f"1. Show it {LEARNED_PER_LABEL} pictures of each of four things: {', '.join(known)}")
+    _learn(settings, {label: drawn[label] for label in known})
+
+    print(f"2. Ask it about {_a(new)}, which it has never seen")
+    _ask(
+        settings,
+        folder,
+        [(path, new) for path, label in labelled_pictures(folder / "unseen") if label == new][:2],
     )
-    for label, paths in learned.items():
+
+    print(f"3. Show it {LEARNED_PER_LABEL} pictures of that")
+    narrator = _learn(settings, {new: drawn[new]})
+
+    truth = labelled_pictures(folder / "unseen")
+    print(f"4. Ask it about {len(truth)} pictures it has never seen")
+    right = _ask(settings, folder, truth)
+    seconds = time.monotonic() - started
+    print(f"\n{right} of {len(truth)} unseen pictures right, {seconds:.1f} s from nothing to here.")
+    if narrator.published is None:
+        raise EdgeAgentError("no version was published; see the lines above")
+
+
+def _learn(settings: Settings, pictures: dict[str, list[Path]]) -> Narrator:
+    """Drop pictures and let the agent take them in, learn, judge and publish."""
+    for label, paths in pictures.items():
         deliver(settings.drop_folder, label, paths)
-    total = sum(map(len, learned.values()))
-    click.echo("3. Taking them in, learning, judging, publishing")
+    begin = time.monotonic()
     narrator = Narrator()
     agent = settings.agent(extra=[("cli-narrator", narrator)])
     agent.open()
     try:
-        with progress("   features", total) as advance:
+        with progress("   taking in", sum(map(len, pictures.values()))) as advance:
             narrator.advance = advance
             agent.start()
             agent.run_until_idle()
     finally:
         agent.close()
-    truth = labelled_pictures(folder / "unseen")
-    click.echo(f"4. Recognising {len(truth)} pictures it has never seen")
+    _say(f"{time.monotonic() - begin:.1f} s, most of it waiting until the files were still")
+    return narrator
+
+
+def _ask(settings: Settings, folder: Path, truth: list[tuple[Path, str]]) -> int:
+    """Classify pictures and print the answers; returns how many were right."""
     answers = classify(settings, [path for path, _ in truth], top=1, version=None)
-    print_table(
-        ("  picture", "answer", "probability", ""),
-        [
-            (
-                "  " + str(path.relative_to(folder)),
-                answer["label"],
-                percent(answer["probability"]),
-                "" if answer["label"] == label else f"it is a {label}",
-            )
-            for (path, label), answer in zip(truth, answers, strict=True)
-        ],
-    )
-    right = sum(answer["label"] == label for (_, label), answer in zip(truth, answers, strict=True))
-    seconds = time.monotonic() - started
-    click.echo(f"\n{right} of {len(truth)} unseen pictures right, {seconds:.1f} s from nothing to here.")
-    if not narrator.published:
-        raise EdgeAgentError("no version was published; see the lines above")
+    rows = []
+    for (path, label), answer in zip(truth, answers, strict=True):
+        said = f"unknown, nearest {answer['label']}" if answer["unknown"] else answer["label"]
+        wrong = "" if answer["label"] == label else f"it is {_a(label)}"
+        rows.append(("  " + str(path.relative_to(folder)), said, percent(answer["probability"]), wrong))
+    print_table(("  picture", "answer", "probability", ""), rows)
+    return sum(answer["label"] == label for (_, label), answer in zip(truth, answers, strict=True))
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 class Narrator:
@@ -110,7 +141,7 @@ class Narrator:
 
     def __init__(self) -> None:
         self.advance: Callable[[int], None] = lambda _count: None
-        self.published = False
+        self.published: Version | None = None
 
     @hookimpl
     def sample_ingested(self, sample: Sample) -> None:  # noqa: ARG002  # only counted
@@ -119,8 +150,9 @@ class Narrator:
 
     @hookimpl
     def task_state_changed(self, change: TaskStateChange) -> None:
-        """Say it."""
-        _say(f"update task: {change.previous} -> {change.state}")
+        """Say the end of a task; the states in between change with every event."""
+        if change.state in TOLD_STATES:
+            _say(f"update task {change.state}")
 
     @hookimpl
     def training_begin(self, event: TrainingEvent) -> None:  # noqa: ARG002  # the metrics are empty
@@ -140,18 +172,17 @@ class Narrator:
 
     @hookimpl
     def candidate_evaluated(self, evaluation: Evaluation, decision: Decision) -> None:
-        """Say what the gate decided, and why."""
-        _say(
-            f"candidate: {percent(evaluation.candidate.accuracy)} of {evaluation.n_held_out} held-out samples right"
-        )
+        """Say how the candidate did, what the gate decided, and why."""
+        _say(f"candidate: {judged(evaluation.candidate.accuracy, evaluation.n_held_out)}")
         _say(f"{'accepted' if decision.answer else 'refused'}: {decision.reason}")
 
     @hookimpl
     def version_published(self, version: Version) -> None:
         """Say it."""
-        self.published = True
-        _say(f"version {version.number} published: {', '.join(version.labels)}")
+        self.published = version
+        _say(f"version {version.number} published: knows {', '.join(version.labels)}")
 
 
 def _say(text: str) -> None:
-    click.echo(f"   {text}")
+    # print, not click.echo: a bar that is shown moves aside for it.
+    print(f"   {text}")

@@ -66,9 +66,21 @@ class OneLine(logging.Formatter):
         return " ".join(super().format(record).split())
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at that moment: while a bar is shown, above the bar."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # looked up, not kept
+        """Standard error now."""
+        return sys.stderr
+
+
 def warn_in_lines() -> None:
     """Show warnings of the agent on standard error, a line each, for commands that end by themselves."""
-    handler = logging.StreamHandler()
+    handler = _Stderr()
     handler.setFormatter(OneLine("edge-agent: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
@@ -89,6 +101,18 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 def percent(value: float | None) -> str:
     """A share as people write it; `-` when there is none."""
     return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def judged(accuracy: float | None, count: int | None) -> str:
+    """How a version did on the pictures it was judged by, in words."""
+    if accuracy is None or not count:
+        return "too few pictures to judge it"
+    return f"{round(accuracy * count)} of {count} held-out pictures right"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @contextmanager

@@ -11,14 +11,16 @@ from typing import Any
 import click
 
 from edge_agent.agent.agent import Agent
+from edge_agent.agent.asking import is_running
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.daemon import serve
 from edge_agent.agent.home import Home
 from edge_agent.agent.opening import open_patiently
-from edge_agent.cli.output import json_option, percent, print_json, progress, warn_in_lines
+from edge_agent.cli.output import counted, json_option, judged, print_json, progress, warn_in_lines
 from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import EdgeAgentError, UserError
-from edge_agent.hookspecs import hookimpl
+from edge_agent.hookspecs import Decision, hookimpl
+from edge_agent.store.registry import Version
 from edge_agent.store.samples import Rejection, Sample
 
 
@@ -47,6 +49,8 @@ class Tally:
         self.advance: Callable[[int], None] = lambda _count: None
         self.taken = 0
         self.rejections: list[Rejection] = []
+        self.published: list[Version] = []
+        self.refusal = ""
 
     @hookimpl
     def sample_ingested(self, sample: Sample) -> None:  # noqa: ARG002  # the fact itself is not needed
@@ -60,14 +64,25 @@ class Tally:
         self.rejections.append(rejection)
         self.advance(1)
 
+    @hookimpl
+    def candidate_evaluated(self, decision: Decision) -> None:
+        """Remember why a candidate was refused."""
+        self.refusal = "" if decision.answer else decision.reason
+
+    @hookimpl
+    def version_published(self, version: Version) -> None:
+        """Remember a version."""
+        self.published.append(version)
+
 
 def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) -> None:
     warn_in_lines()
     tally = Tally()
     agent: Agent = settings.agent(drop_folder=drop_folder, extra=[("cli-tally", tally)])
-    open_patiently(agent)
+    open_patiently(agent, give_up=lambda: is_running(settings.home))
+    logging.getLogger("edge_agent.default_plugins.log").setLevel(logging.ERROR)  # said below, once
     try:
-        with progress("taking in", None) as advance:
+        with progress("taking in", agent.waiting() or None) as advance:
             tally.advance = advance
             agent.start()
             agent.run_until_idle()
@@ -82,16 +97,16 @@ def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) ->
         return
     for rejection in tally.rejections:
         click.echo(f"rejected {rejection.path}: {rejection.reason}", err=True)
-    click.echo(f"{tally.taken} new sample(s), {len(tally.rejections)} rejected")
-    if facts["version"] is not None:
-        accuracy = (
-            f", {percent(facts['accuracy'])} right on held-out samples"
-            if facts["accuracy"] is not None
-            else ""
-        )
+    click.echo(f"{tally.taken} new, {len(tally.rejections)} rejected")
+    for version in tally.published[-1:]:
         click.echo(
-            f"version {facts['version']}: {len(facts['labels'])} labels, {facts['samples']} samples{accuracy}"
+            f"version {version.number} published: knows {counted(len(version.labels), 'label')},"
+            f" learned from {counted(version.n_samples, 'picture')}, {judged(facts['accuracy'], facts['held_out'])}"
         )
+    if not tally.published:
+        reason = tally.refusal or facts["no_update_because"]
+        answers = f"version {facts['version']} answers" if facts["version"] else "none answers yet"
+        click.echo(f"no new version: {reason}; {answers}")
     _complain_of(facts)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edge_agent.agent.asking import is_running
-from edge_agent.cli.output import json_option, percent, print_json, print_table
+from edge_agent.cli.output import counted, json_option, judged, print_json, print_table
 from edge_agent.cli.settings import Settings
 
 
@@ -36,9 +36,9 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
             f"{facts['drop_folder']} ({facts['watching']})" if facts["pid"] else facts["drop_folder"],
         ),
         ("version", _version(facts)),
-        ("samples", f"{facts['samples']} in {len(facts['labels'])} label(s)"),
+        ("samples", f"{facts['samples']} in {counted(len(facts['labels']), 'label')}"),
         ("waiting", facts["pending"]),
-        ("rejected", facts["rejected"]),
+        ("rejected", f"{facts['rejected']} (in {settings.home}/rejected)" if facts["rejected"] else 0),
         ("extractor", facts["extractor"]["name"]),
     ]
     rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts["ignored"][:5]]
@@ -67,9 +67,7 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
 def _version(facts: dict[str, Any]) -> str:
     if facts["version"] is None:
         return "none yet"
-    if facts["accuracy"] is None:
-        return f"{facts['version']} (not enough held-out samples to judge it)"
-    return f"{facts['version']}, {percent(facts['accuracy'])} right on held-out samples"
+    return f"{facts['version']}, {judged(facts['accuracy'], facts['held_out'])}"
 
 
 @click.command()

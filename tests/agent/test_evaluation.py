@@ -213,7 +213,7 @@ def test_first_version_is_accepted():
     bad = compare(candidate_proba=sure(["dog"] * 50, CLASSES), candidate_classes=CLASSES, y_true=["cat"] * 50)
 
     assert decide(bad).answer
-    assert "no version to compare" in decide(bad).reason
+    assert "first version" in decide(bad).reason
 
 
 def test_better_is_accepted():
@@ -259,7 +259,7 @@ def test_too_few_judges_are_said_to_be_too_few():
     decision = decide(duel(gained=0, lost=4, both=0))
 
     assert decision.answer
-    assert decision.reason == "too few held-out samples to compare: 4, and 5 are needed"
+    assert decision.reason == "taken without a comparison: 4 held-out pictures, and 5 are needed"
 
 
 def test_owners_word_goes_before_the_figures():

@@ -25,13 +25,16 @@ def test_it_shows_the_main_job_and_keeps_it(shell: Shell, tmp_path: Path) -> Non
     done = shell.run("demo", "--keep", tmp_path / "demo")
     assert (done.status, done.err) == (0, "")
     order = [
-        "1. Drawing",
-        "2. Dropping",
-        "3. Taking",
+        "1. Show it",
         "training_begin",
         "accepted",
-        "published",
-        "4. Recognising",
+        "version 1 published",
+        "2. Ask it about an umbrella",
+        "unknown",
+        "3. Show it",
+        "version 2 published",
+        "4. Ask it about 20",
+        "20 of 20",
     ]
     places = [done.out.index(words) for words in order]
     assert places == sorted(places)

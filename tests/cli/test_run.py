@@ -41,11 +41,17 @@ def test_one_run_takes_in_learns_and_reports(shell: Shell, fake_settings: FakeSe
 
     assert (done.exit_code, done.stdout.splitlines()) == (
         0,
-        ["2 new sample(s), 1 rejected", "version 1: 1 labels, 2 samples"],
+        [
+            "2 new, 1 rejected",
+            "version 1 published: knows 1 label, learned from 2 pictures, too few pictures to judge it",
+        ],
     )
     assert "bad-3.jpg: this is not a picture" in done.stderr
     assert "ignored" in done.stderr
-    assert once(fake_settings).stdout.startswith("0 new sample(s), 0 rejected")
+    assert once(fake_settings).stdout.splitlines() == [
+        "0 new, 0 rejected",
+        "no new version: nothing is new since the last update; version 1 answers",
+    ]
 
 
 def test_one_document_and_nothing_else(shell: Shell, fake_settings: FakeSettings) -> None:
@@ -58,7 +64,7 @@ def test_one_document_and_nothing_else(shell: Shell, fake_settings: FakeSettings
 def test_another_drop_folder_may_be_named(fake_settings: FakeSettings, tmp_path: Path) -> None:
     """`--drop` wins over the configured folder, for this run."""
     drop_texts(tmp_path / "card", "cat", ["cat 1", "cat 2"])
-    assert "2 new sample(s)" in once(fake_settings, "--drop", tmp_path / "card").stdout
+    assert "2 new, 0 rejected" in once(fake_settings, "--drop", tmp_path / "card").stdout
     assert not fake_settings.drop_folder.exists()
 
 

@@ -24,7 +24,7 @@ def test_without_an_agent_it_is_stopped(learned: Shell) -> None:
     assert {name: rows[name].strip() for name in ("state", "waiting", "samples")} == {
         "state": "stopped",
         "waiting": "2",
-        "samples": "12 in 3 label(s)",
+        "samples": "12 in 3 labels",
     }
     assert "link.jpg: " in rows["ignored"]
     assert out.split("\n\n")[1].splitlines()[1:] == ["cat          4", "dog          4", "fox          4"]
