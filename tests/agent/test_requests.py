@@ -143,11 +143,12 @@ def test_who_waits_when_the_agent_closes_hears_it(bench: Bench, tmp_path: Path) 
     assert still_open(tmp_path) == []
 
 
-def test_an_update_lets_go_of_files_nobody_asked_for(bench: Bench, tmp_path: Path) -> None:
-    """Descriptors sent along with `update` are not kept."""
+@pytest.mark.parametrize("name", ["update", "status", "versions"])
+def test_files_nobody_asked_for_are_let_go(bench: Bench, tmp_path: Path, name: str) -> None:
+    """Descriptors sent along with a question that needs none are not kept."""
     bench.open()
     drop_texts(bench.drop, "cat", ["cat 1"])
-    assert bench.ask("update", fds=opened(tmp_path, "cat 3"))["state"] == "published"
+    bench.ask(name, fds=opened(tmp_path, "cat 3"))
 
     assert still_open(tmp_path) == []
 
