@@ -85,7 +85,7 @@ class Answers:
         forgotten = sum(digest not in stored for digest in learned_samples(self._registry.get(to)))
         if forgotten:
             raise UserError(
-                f"version {to} learned from {forgotten} sample(s) that were forgotten since; it is not served again"
+                f"version {to} learned from samples that were forgotten since ({forgotten}); it is not served again"
             )
         version = self._serving.roll_back(to)
         self._plugins.version_rolled_back(version=version, previous=previous.number)

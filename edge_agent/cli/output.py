@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import click
@@ -108,6 +109,12 @@ def judged(accuracy: float | None, count: int | None) -> str:
     if accuracy is None or not count:
         return "too few pictures to judge it"
     return f"{round(accuracy * count)} of {count} held-out pictures right"
+
+
+def moment(when: float | str) -> str:
+    """A time, in unix seconds or ISO 8601, as the clock on the wall shows it."""
+    utc = datetime.fromtimestamp(when, UTC) if isinstance(when, float | int) else datetime.fromisoformat(when)
+    return utc.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def counted(number: int, noun: str) -> str:

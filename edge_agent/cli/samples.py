@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from edge_agent.agent.delivery import deliver
 from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label
-from edge_agent.cli.output import json_option, print_json, print_table
+from edge_agent.cli.output import counted, json_option, moment, print_json, print_table
 from edge_agent.cli.settings import Settings
 from edge_agent.errors import UserError
 
@@ -23,7 +22,10 @@ MOST_ROWS = 2**31
 @json_option
 @click.pass_obj
 def add(settings: Settings, label: str, files: tuple[str, ...], *, as_json: bool) -> None:
-    """Put copies of FILES into the drop folder under LABEL; each appears whole or not at all."""
+    """Put copies of pictures into the drop folder.
+
+    Each of FILES appears under LABEL whole or not at all.
+    """
     label = clean_label(label)
     if settings.home in settings.drop_folder.absolute().parents:
         Home(settings.home).make()
@@ -31,7 +33,7 @@ def add(settings: Settings, label: str, files: tuple[str, ...], *, as_json: bool
     if as_json:
         print_json({"label": label, "paths": [str(path) for path in placed]})
     else:
-        click.echo(f"{len(placed)} file(s) for {label!r} wait in {settings.drop_folder / label}")
+        click.echo(f"{counted(len(placed), 'file')} for {label!r} in {settings.drop_folder / label}")
 
 
 @click.group()
@@ -55,7 +57,7 @@ def list_samples(
         return
     print_table(
         ("digest", "label", "added", "source"),
-        [(row["digest"][:12], row["label"], _when(row["added"]), row["source"]) for row in rows],
+        [(row["digest"][:12], row["label"], moment(row["added"]), row["source"]) for row in rows],
     )
 
 
@@ -65,7 +67,10 @@ def list_samples(
 @json_option
 @click.pass_obj
 def relabel(settings: Settings, digest: str, label: str, *, as_json: bool) -> None:
-    """Give the sample whose digest begins with DIGEST another LABEL; the next version learns it so."""
+    """Give a sample another label.
+
+    The sample is the one whose digest begins with DIGEST; the next version learns it under LABEL.
+    """
     answer = settings.ask("relabel", {"digest": digest, "label": label})
     if as_json:
         print_json(answer)
@@ -79,15 +84,14 @@ def relabel(settings: Settings, digest: str, label: str, *, as_json: bool) -> No
 @json_option
 @click.pass_obj
 def forget(settings: Settings, digest: str | None, label: str | None, *, as_json: bool) -> None:
-    """Remove a sample, or all of a label: picture, features and row; the next version is made without it."""
+    """Remove a sample, or all samples of a label.
+
+    Picture, features and row go, and the next version is made without them.
+    """
     if (digest is None) == (label is None):
         raise UserError("say what to forget: either --sample DIGEST or --label LABEL")
     answer = settings.ask("forget", {"digest": digest, "label": label})
     if as_json:
         print_json(answer)
     else:
-        click.echo(f"forgot {answer['forgotten']} sample(s) of {', '.join(answer['labels'])}")
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        click.echo(f"forgot {counted(answer['forgotten'], 'sample')} of {', '.join(answer['labels'])}")

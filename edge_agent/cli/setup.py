@@ -17,7 +17,10 @@ from edge_agent.store.atomic import write_file
 @click.argument("directory", required=False, metavar="[DIR]")
 @click.pass_obj
 def init(settings: Settings, directory: str | None) -> None:
-    """Make the state directory DIR (default: --home) with a commented configuration and a drop folder."""
+    """Make a state directory, configuration and drop folder.
+
+    DIR is the state directory; without it, --home.
+    """
     path = expanded(directory).absolute() if directory else settings.home
     home = Home(path)
     home.make()

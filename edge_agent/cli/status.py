@@ -15,7 +15,7 @@ from edge_agent.cli.settings import Settings
 @json_option
 @click.pass_obj
 def status(settings: Settings, *, as_json: bool) -> None:
-    """Show what is going on: versions, samples, what waits and what went wrong."""
+    """Show what is going on and what went wrong."""
     settings.need_home()
     running = is_running(settings.home)
     facts = settings.ask("status")
@@ -44,7 +44,7 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts["ignored"][:5]]
     if facts["unusable"]:
         rows.append(
-            ("unusable", f"{facts['unusable']} sample(s) this extractor has not seen and cannot see again")
+            ("unusable", f"{counted(facts['unusable'], 'sample')} this extractor has not seen and cannot see again")
         )
     if facts["trouble"]:
         rows.append(("trouble", facts["trouble"]))
@@ -52,7 +52,7 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     if last:
         rows.append(("last update", f"{last['state']}: {last['message']}"))
     rows += [
-        (f"plugin {plugin['name']}", f"{plugin['errors']} error(s), the last: {plugin['last_error']}")
+        (f"plugin {plugin['name']}", f"{counted(plugin['errors'], 'error')}, the last: {plugin['last_error']}")
         for plugin in facts["plugins"]
         if plugin["errors"]
     ]

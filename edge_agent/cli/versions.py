@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edge_agent.cli.output import json_option, percent, print_json, print_table
+from edge_agent.cli.output import json_option, moment, percent, print_json, print_table
 from edge_agent.cli.settings import Settings
 
 
@@ -13,7 +13,7 @@ from edge_agent.cli.settings import Settings
 @json_option
 @click.pass_obj
 def update(settings: Settings, *, force: bool, as_json: bool) -> None:
-    """Take in what waits in the drop folder and run an update task now."""
+    """Take in what waits and run an update now."""
     answer = settings.ask("update", {"force": force})
     if as_json:
         print_json(answer)
@@ -51,7 +51,7 @@ def versions(settings: Settings, *, as_json: bool) -> None:
             (
                 "*" if row["current"] else " ",
                 row["version"],
-                row["created"],
+                moment(row["created"]),
                 row["samples"],
                 len(row["labels"]),
                 percent(row["accuracy"]),
@@ -67,7 +67,10 @@ def versions(settings: Settings, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def rollback(settings: Settings, version: int | None, *, as_json: bool) -> None:
-    """Serve an older version again: the parent of the current one, or VERSION; no training is needed."""
+    """Serve an older version again.
+
+    The parent of the current version, or VERSION; no training is needed.
+    """
     answer = settings.ask("rollback", {"to": version})
     if as_json:
         print_json(answer)

@@ -22,7 +22,7 @@ class TestAdd:
         assert [path.parent for path in paths] == [shell.drop / "cat"] * 2
         assert paths[0] != paths[1]
         assert (tmp_path / "a.jpg").read_text() == "cat 1"
-        assert "1 file(s) for 'cat'" in shell.run("add", "cat", tmp_path / "a.jpg").out
+        assert "1 file for 'cat'" in shell.run("add", "cat", tmp_path / "a.jpg").out
 
     def test_an_unusable_home_is_named(self, shell: Shell, tmp_path: Path) -> None:
         """Where the state directory cannot be, the error is about it, and no folder is made."""
@@ -91,7 +91,7 @@ class TestSamples:
         assert learned.run("forget", "--sample", "ab", "--label", "cat").status == 2
         digest = learned.ask("samples", "list", "--label", "cat")[0]["digest"]
         assert learned.ask("forget", "--sample", digest) == {"forgotten": 1, "labels": ["cat"]}
-        assert "forgot 4 sample(s) of dog" in learned.run("forget", "--label", "dog").out
+        assert "forgot 4 samples of dog" in learned.run("forget", "--label", "dog").out
         assert learned.ask("status")["labels"] == {"cat": 3, "fox": 4}
 
     def test_a_running_agent_is_asked_instead(self, running: Shell) -> None:
