@@ -44,7 +44,10 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts["ignored"][:5]]
     if facts["unusable"]:
         rows.append(
-            ("unusable", f"{counted(facts['unusable'], 'sample')} this extractor has not seen and cannot see again")
+            (
+                "unusable",
+                f"{counted(facts['unusable'], 'sample')} this extractor has not seen and cannot see again",
+            )
         )
     if facts["trouble"]:
         rows.append(("trouble", facts["trouble"]))
@@ -52,7 +55,10 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     if last:
         rows.append(("last update", f"{last['state']}: {last['message']}"))
     rows += [
-        (f"plugin {plugin['name']}", f"{counted(plugin['errors'], 'error')}, the last: {plugin['last_error']}")
+        (
+            f"plugin {plugin['name']}",
+            f"{counted(plugin['errors'], 'error')}, the last: {plugin['last_error']}",
+        )
         for plugin in facts["plugins"]
         if plugin["errors"]
     ]

@@ -26,7 +26,10 @@ def test_versions_are_listed_newest_first(learned: Shell) -> None:
     ]
     assert (rows[0]["labels"], rows[0]["extractor"]) == (["cat", "dog", "fox"], "fake")
     lines = learned.run("versions").out.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["*", "2"], ["1", moment(rows[1]["created"]).split()[0]]]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["*", "2"],
+        ["1", moment(rows[1]["created"]).split()[0]],
+    ]
 
 
 def test_without_a_version_it_says_so(shell: Shell) -> None:
