@@ -23,6 +23,11 @@ from edge_agent.plugins import load_plugins
 from edge_agent.testing import FakeEngine, drop_texts
 
 QUICK = Config(drop_folder=DropFolderConfig(settle_seconds=0), update=UpdateConfig(quiet_seconds=0))
+PATIENT = Config(
+    drop_folder=DropFolderConfig(settle_seconds=0),
+    update=UpdateConfig(quiet_seconds=3600, new_label_samples=1000, min_new_samples=1000),
+)
+"""Nothing is learned before somebody asks for it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class FakeSettings(Settings):
         drop_folder: Path | None = None,
         watch: bool = False,
         extra: Sequence[tuple[str, object]] = (),
+        config: Config = QUICK,
     ) -> Agent:
         """A quick agent that is not open yet."""
         return fake_agent(self.home, drop_folder=drop_folder, extra=extra, make_engine=self.make_engine)
@@ -76,11 +82,12 @@ def fake_agent(
     *,
     drop_folder: Path | None = None,
     extra: Sequence[tuple[str, object]] = (),
+    config: Config = QUICK,
     make_engine: MakeEngine = FakeEngine,
 ) -> Agent:
     """An agent with a fake engine and without patience."""
-    plugins = load_plugins(QUICK.plugins, built_in=[*built_in_plugins(QUICK), *extra], entry_points=[])
-    return Agent(home, QUICK, plugins, drop_folder=drop_folder, watch=False, make_engine=make_engine)
+    plugins = load_plugins(config.plugins, built_in=[*built_in_plugins(config), *extra], entry_points=[])
+    return Agent(home, config, plugins, drop_folder=drop_folder, watch=False, make_engine=make_engine)
 
 
 @pytest.fixture
@@ -106,8 +113,8 @@ def learned(shell: Shell) -> Shell:
 
 @pytest.fixture
 def running(learned: Shell) -> Iterator[Shell]:
-    """The same, and an agent runs on it."""
-    agent = fake_agent(learned.home)
+    """The same, and an agent runs on it that learns only when it is asked to."""
+    agent = fake_agent(learned.home, config=PATIENT)
     agent.open()
     agent.start()
     control = ControlSocket(Home(learned.home), agent)
