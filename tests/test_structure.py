@@ -50,11 +50,14 @@ STOREYS = """
     ml.authoring.training
     ml.authoring.blueprint | ml.authoring.hyperparameters | ml.authoring.labels
     ml.update | vision.engine | vision.worker | store.registry
-    vision.child
+    vision.child | vision.trainable_head
     ml.model | ml.quarantine | vision.extractor | vision.image_values | store.samples
+    vision.trainable
+    vision.signatures | vision.trial
     ml.heads.built_in
     ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
-    ml.ports | vision.runtime | vision.preprocessing | vision.images
+    ml.ports | vision.runtime | vision.graph | vision.preprocessing | vision.images
+    vision.flatbuffer
     ml.discriminant | ml.networks
     ml.layers | ml.losses | ml.descent
     ml.heads.protocol | ml.estimates | store.training_set
@@ -98,7 +101,7 @@ DOORS = {
     }
     | {"vision.wire", "vision.worker"},
     "sqlite3": {"store.database", "store.samples"},
-    "subprocess": {"vision.child", "vision.engine"},
+    "subprocess": {"vision.child", "vision.engine", "vision.trial"},
     "tflite_runtime": {"vision.runtime"},
     "watchdog": {"agent.watch"},
     # Renaming and forcing to disk decide what survives a power cut; one module does it right for everybody.
@@ -119,6 +122,10 @@ ENGINE_SIDE = (
     "edge_agent.vision.image_values",
     "edge_agent.vision.images",
     "edge_agent.vision.runtime",
+    "edge_agent.vision.signatures",
+    "edge_agent.vision.trainable",
+    "edge_agent.vision.trainable_head",
+    "edge_agent.vision.trial",
     "edge_agent.vision.worker",
     "tflite_runtime",
 )

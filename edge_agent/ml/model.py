@@ -16,7 +16,7 @@ from edge_agent.ml.batches import FEATURES, LABEL, MLArrayBatchProvider, MLBatch
 from edge_agent.ml.configuration import MLComputeUnits, MLModelConfiguration, usable_configuration
 from edge_agent.ml.description import MLFeatureDescription, MLModelDescription, MLModelMetadata
 from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider, MLFeatureType
-from edge_agent.ml.heads.built_in import BUILT_IN_HEADS, head_named
+from edge_agent.ml.heads.built_in import BUILT_IN_HEADS, file_reader, head_named
 from edge_agent.ml.heads.protocol import (
     Head,
     TunableHead,
@@ -305,12 +305,17 @@ class MLModel:
     ) -> Self:
         """Read a written model. It predicts exactly as the one that was written; it cannot itself be written.
 
+        A file, such as a `.tflite` that trains itself, is read by the head in `heads` that knows its kind.
+
         Raises `MLModelError` with the path: IO when it is missing, damaged or of another format version,
         CUSTOM_MODEL for a head that is not in `heads` (default: the built-in ones), PARAMETERS for a bad
         configuration.
         """
         configuration = usable_configuration(configuration)
         folder = Path(path)
+        from_file = file_reader(folder, heads)
+        if from_file is not None:
+            return cls(from_file(folder), configuration=configuration)
         package, arrays = read_package(folder)
         try:
             head = head_named(package.head, heads).restore(arrays, package.learned)

@@ -66,6 +66,51 @@ class Interpreter:
             raise ExtractorError(f"{self.facts.name} could not run the extractor: {_words(error)}") from None
 
 
+@dataclass(frozen=True)
+class PortFacts:
+    """What one input or output of a signature holds; a length of None in `shape` is free."""
+
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+
+
+class SignatureInterpreter:
+    """A loaded model that is called by the names of its signatures; made by `load_signatures`.
+
+    What a signature learns stays in the interpreter. Not for two threads at a time.
+    """
+
+    def __init__(self, native: Any, facts: RuntimeFacts) -> None:
+        self._native = native
+        self.facts = facts
+        runners = {name: native.get_signature_runner(name) for name in native.get_signature_list()}
+        self._runners: dict[str, Any] = runners
+        self.inputs = {name: _ports(runner.get_input_details()) for name, runner in runners.items()}
+        """What each signature takes, by name."""
+        self.outputs = {name: _ports(runner.get_output_details()) for name, runner in runners.items()}
+        """What each signature gives, by name."""
+
+    def call(self, signature: str, **tensors: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """All outputs, copies of their own, for all inputs, which must be of their ports' shapes and types.
+
+        Raises `ExtractorError` with the runtime's own words when it refuses.
+        """
+        try:
+            answer = self._runners[signature](**tensors)
+        except (ValueError, RuntimeError) as error:
+            raise ExtractorError(f"{self.facts.name} could not run {signature!r}: {_words(error)}") from None
+        return {name: np.array(value) for name, value in answer.items()}
+
+
+def load_signatures(model: bytes, *, runtime: str = "auto", threads: int = 1) -> SignatureInterpreter:
+    """Load a model whose parts are called by name, from the bytes of its file; as `load_interpreter`."""
+    module, facts = _open_runtime(runtime)
+    try:
+        return SignatureInterpreter(module.Interpreter(model_content=model, num_threads=threads), facts)
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise ExtractorError(f"{facts.name} {facts.version} refused the model: {_words(error)}") from None
+
+
 def load_interpreter(model: bytes, *, runtime: str = "auto", threads: int = 1) -> Interpreter:
     """Load a model from the bytes of its file.
 
@@ -119,6 +164,17 @@ def _only(details: list[dict[str, Any]], what: str) -> TensorFacts:
         scale=float(scale) if quantised else 0.0,
         zero_point=int(zero_point) if quantised else 0,
     )
+
+
+def _ports(details: dict[str, dict[str, Any]]) -> dict[str, PortFacts]:
+    ports = {}
+    for name, detail in details.items():
+        free = detail["shape_signature"]
+        # A file without free lengths may leave the second list empty.
+        sides = free if len(free) == len(detail["shape"]) else detail["shape"]
+        shape = tuple(None if side < 0 else int(side) for side in sides)
+        ports[str(name)] = PortFacts(shape, np.dtype(detail["dtype"]))
+    return ports
 
 
 def _words(error: Exception) -> str:

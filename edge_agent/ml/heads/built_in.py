@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.heads.knn import KNearestNeighborsHead
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.heads.network import NeuralNetworkHead
-from edge_agent.ml.heads.protocol import Head
+from edge_agent.ml.heads.protocol import FileHead, Head
 from edge_agent.ml.heads.softmax import SoftmaxHead
 
 BUILT_IN_HEADS: Mapping[str, type[Head]] = {
@@ -31,3 +33,21 @@ def head_named(name: str, heads: Mapping[str, type[Head]] | None) -> type[Head]:
             f"the head {name!r} is not known here (known: {', '.join(sorted(known))}); is its plugin there?",
         )
     return known[name]
+
+
+def file_reader(path: Path, heads: Mapping[str, type[Head]] | None) -> Callable[[Path], Any] | None:
+    """What makes a head from such a file, None for a directory and for what is not there.
+
+    Raises `MLModelError` IO for a file that no head reads.
+    """
+    if not path.is_file():
+        return None
+    known: Iterable[object] = (BUILT_IN_HEADS if heads is None else heads).values()
+    readers = {one.file_suffix: one.from_file for one in known if isinstance(one, FileHead)}
+    if path.suffix.lower() not in readers:
+        raise MLModelError(
+            MLModelErrorCode.IO,
+            f"{path}: is a file, not the directory of a model, and no head given reads such files"
+            f" (those that can be read: {', '.join(sorted(readers)) or 'none'})",
+        )
+    return readers[path.suffix.lower()]

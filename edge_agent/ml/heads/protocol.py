@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge_agent.ml.batches import MatrixBatchProvider, MLBatchProvider
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue
 
 __all__ = [
+    "FileHead",
     "Head",
     "LayeredHead",
     "Parameters",
@@ -96,6 +98,18 @@ class Head(Protocol):
 
     def copy(self) -> Self:
         """A head that knows the same and that training this one does not change."""
+
+
+@runtime_checkable
+class FileHead(Protocol):
+    """What a head class has besides when it begins from a file of another program, not from nothing."""
+
+    file_suffix: ClassVar[str]
+    """How the names of such files end, with the dot."""
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Self:
+        """The head that a file holds; raises `MLModelError` with the path when it holds none."""
 
 
 @runtime_checkable
