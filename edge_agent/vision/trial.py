@@ -28,13 +28,15 @@ def try_model(data: bytes, *, runtime: str = "auto", timeout_seconds: float = TR
     Raises `ExtractorError` when the child does not survive that. What the runtime refuses in good order is no
     trouble here; the caller is told the same when it loads the model.
     """
+    # The child imports what this process imports, from the same places.
+    places = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-m", __name__, runtime],
             input=data,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": places},
             timeout=timeout_seconds,
             check=False,
         )
