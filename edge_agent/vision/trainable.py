@@ -109,7 +109,8 @@ class TrainableModel:
         loss = self._call(TRAIN, tensors)[layout.loss]
         if not np.isfinite(loss).all():
             raise MLModelError(
-                MLModelErrorCode.UPDATE, f"{self.name}: the loss is not finite; try a lower learning_rate"
+                MLModelErrorCode.UPDATE,
+                f"{self.name}: the loss is not finite; try smaller numbers or a lower learning_rate",
             )
         return float(loss.mean())
 
@@ -176,7 +177,7 @@ class TrainableModel:
     def _checkpoint(self, signature: str, folder: str) -> dict[str, NDArray[Any]]:
         (name, port), *_ = self._interpreter.inputs[signature].items()
         path = str(Path(folder, _CHECKPOINT)).encode()
-        return {name: np.full(_shape(port), path, dtype=np.bytes_)}
+        return {name: np.full(_shape(port), path)}
 
     def _samples(self, x: NDArray[Any]) -> NDArray[np.float32]:
         layout = self.layout
@@ -186,7 +187,11 @@ class TrainableModel:
                 f"expected samples of shape (n, {layout.n_features}),"
                 f" got {samples.dtype} of shape {samples.shape}"
             )
-        return np.ascontiguousarray(samples, dtype=np.float32).reshape(len(samples), *layout.sample_shape)
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused just below
+            samples = np.ascontiguousarray(samples, dtype=np.float32)
+        if not np.isfinite(samples).all():
+            raise self._wrong("a feature is not a finite number")
+        return samples.reshape(len(samples), *layout.sample_shape)
 
     def _targets(self, y: NDArray[Any], n: int) -> NDArray[Any]:
         layout = self.layout

@@ -217,7 +217,7 @@ class TrainableHead:
         if not all(np.isfinite(array).all() for array in weights.values()):
             raise MLModelError(
                 MLModelErrorCode.UPDATE,
-                f"epoch {epoch}: the weights grew without bounds; try a lower learning_rate",
+                f"epoch {epoch}: the weights grew without bounds; try smaller numbers or a lower learning_rate",
             )
 
     def _changed(

@@ -102,3 +102,21 @@ def _pictures() -> Callable[[int, int], Image.Image]:
 @pytest.fixture(name="encode", scope="session")
 def _encode() -> Callable[..., bytes]:
     return encoded
+
+
+@pytest.fixture(name="mutations", scope="session")
+def _mutations() -> Callable[[bytes, int], Iterator[bytes]]:
+    return damaged_copies
+
+
+def damaged_copies(data: bytes, count: int) -> Iterator[bytes]:
+    """The file cut off, and with 1, 4 and 64 bytes changed, by turns; always the same ones."""
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(data)
+        changes = (0, 1, 4, 64)[seed % 4]
+        if not changes:
+            del damaged[int(rng.integers(len(data))) :]
+        for _ in range(changes):
+            damaged[int(rng.integers(len(data)))] = int(rng.integers(256))
+        yield bytes(damaged)
