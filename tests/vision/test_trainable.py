@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -381,3 +382,61 @@ def test_a_trial_that_hangs_or_fails_is_ended(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(ExtractorError, match="cannot be tried"):
         try_model(SMALL.read_bytes())
+
+
+class ScoringInterpreter(FileInterpreter):
+    """A classifier of two classes whose answers are scores, under a name of one's choice."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__()
+        two = PortFacts((1, 2), np.dtype(np.float32))
+        self.inputs["train"] = {"x": PortFacts((1, 1), np.dtype(np.float32)), "y": two}
+        self.outputs["infer"] = {output: two}
+        self.output = output
+        self.inside = 0
+
+    def call(self, signature: str, **tensors: Any) -> dict[str, Any]:
+        """Scores of 0 and 1; two calls at a time are noticed."""
+        self.inside += 1
+        together = self.inside
+        for _ in range(2000):
+            together = max(together, self.inside)
+        self.inside -= 1
+        if together > 1:
+            raise ExtractorError("two threads at a time")
+        return {self.output: np.array([[0.0, 1.0]], np.float32)}
+
+
+@pytest.fixture(name="scoring")
+def _scoring(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], TrainableModel]:
+    """Models that score, with the given name of their output."""
+
+    def make(output: str) -> TrainableModel:
+        graph = Graph(
+            {name: GraphSignature(name, (), (), 0) for name in ("train", "infer", "save", "restore")}, ()
+        )
+        monkeypatch.setattr(trainable, "read_graph", lambda data: graph)
+        monkeypatch.setattr(trainable, "load_signatures", lambda data, **_: ScoringInterpreter(output))
+        return TrainableModel("made-up", data=b"")
+
+    return make
+
+
+def test_scores_become_probabilities_by_name_only(scoring: Callable[[str], TrainableModel]) -> None:
+    """`logits` go through a softmax; under another name rows must sum to 1 already."""
+    P = scoring("logits").probabilities(np.ones((3, 1)))
+    np.testing.assert_allclose(P[:, 1], 1 / (1 + np.exp(-1.0)))
+    np.testing.assert_allclose(scoring("output").probabilities(np.ones((1, 1))), [[0.0, 1.0]])
+
+    wrong = scoring("scores")
+    wrong._interpreter.call = lambda *_, **__: {"scores": np.array([[0.5, 1.0]], np.float32)}  # type: ignore[method-assign]
+    with pytest.raises(MLModelError, match="'scores' are no probabilities"):
+        wrong.probabilities(np.ones((1, 1)))
+
+
+def test_threads_take_turns(scoring: Callable[[str], TrainableModel]) -> None:
+    """An interpreter is never called by two threads at a time."""
+    model = scoring("logits")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: model.infer(np.ones((1, 1))), range(400)))
+    assert len(answers) == 400
