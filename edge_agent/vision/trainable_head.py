@@ -22,6 +22,7 @@ from edge_agent.ml.batches import (
     training_rows,
 )
 from edge_agent.ml.heads.protocol import Head, Matrix, Parameters, Training, TrainingProgress, stored_array
+from edge_agent.ml.labels import label_type_of
 from edge_agent.ml.model import BUILT_IN_HEADS, MLModel, MLModelMetadata
 from edge_agent.ml.parameters import (
     MLNumericConstraint,
@@ -50,7 +51,7 @@ class TrainableHead:
     Classes: the labels given with the file name its outputs in their order. Labels that are met later take
     the next free outputs, those met together sorted; an update with more labels than outputs is refused.
     A regression (see `training_layout`) has no classes: labels are texts of its numbers
-    (`RegressionBatchProvider`) and `values` answers.
+    (`RegressionBatchProvider`) or whole numbers, and `values` answers.
     """
 
     name: ClassVar[str] = "tflite"
@@ -77,7 +78,7 @@ class TrainableHead:
         self._layout = model.layout
         self._source = model.data
         self._sha256 = model.sha256
-        self._classes: tuple[str, ...] = ()
+        self._classes: tuple[Any, ...] = ()
         self._parameters: dict[str, ParameterValue] = {}
         self._weights: Mapping[str, NDArray[Any]] = model.weights()
         # The interpreter, while there is one; a copy opens its own only when it is asked something.
@@ -86,7 +87,7 @@ class TrainableHead:
         vars(self)["parameter_descriptions"] = self._own_descriptions()
 
     @classmethod
-    def from_file(cls, path: Path | str, *, labels: Sequence[str] = (), runtime: str = "auto") -> Self:
+    def from_file(cls, path: Path | str, *, labels: Sequence[str | int] = (), runtime: str = "auto") -> Self:
         """The head that a file holds; `labels` name the first outputs, in their order.
 
         Raises `MLModelError` as `TrainableModel`, and GENERIC for labels that do not fit the outputs.
@@ -94,7 +95,7 @@ class TrainableHead:
         model = TrainableModel(path, runtime=runtime)
         head = cls(model.layout.n_features, model)
         most = head._layout.n_outputs if head._layout.is_classifier else 0
-        if len(labels) > most or len(set(labels)) != len(labels) or not all(labels):
+        if len(labels) > most or len(set(labels)) != len(labels) or None in map(label_type_of, labels):
             raise MLModelError(
                 MLModelErrorCode.GENERIC,
                 f"{path}: {len(labels)} labels were given for {most} classes; each needs one of its own",
@@ -126,7 +127,7 @@ class TrainableHead:
         return None
 
     @property
-    def classes_(self) -> tuple[str, ...]:
+    def classes_(self) -> tuple[Any, ...]:
         """The labels of the outputs that have one, in their order; none for a regression."""
         return self._classes
 
@@ -189,7 +190,8 @@ class TrainableHead:
             yield n, (pool[order], [names[at] for at in order])
 
     def _check_labels(self, rows: MLBatchProvider) -> None:
-        start, new = 0, set()
+        start = 0
+        new: set[Any] = set()
         for _, labels in feature_blocks(rows):
             if self._layout.is_classifier:
                 new.update(labels)
@@ -206,7 +208,7 @@ class TrainableHead:
             )
         self._classes = classes
 
-    def _targets(self, labels: Sequence[str]) -> NDArray[Any]:
+    def _targets(self, labels: Sequence[Any]) -> NDArray[Any]:
         if self._layout.is_classifier:
             number = {label: column for column, label in enumerate(self._classes)}
             return np.array([number[label] for label in labels], dtype=np.int64)
@@ -304,7 +306,7 @@ TRAINABLE_HEADS: Mapping[str, type[Head]] = MappingProxyType(
 def trainable_model(
     path: Path | str,
     *,
-    labels: Sequence[str] = (),
+    labels: Sequence[str | int] = (),
     metadata: MLModelMetadata | None = None,
     extractor_fingerprint: str = "",
     parameters: Mapping[MLParameterKey, object] | None = None,
@@ -326,7 +328,7 @@ def trainable_model(
     )
 
 
-def _number(label: str, who: str) -> float:
+def _number(label: Any, who: str) -> float:
     try:
         value = float(label)
     except ValueError:

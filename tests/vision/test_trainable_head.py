@@ -175,6 +175,19 @@ def test_a_task_takes_the_path_of_the_file(digits: tuple[Any, list[str]]) -> Non
     assert isinstance(model.head, Head)
 
 
+def test_labels_may_be_whole_numbers(digits: tuple[Any, list[str]], tmp_path: Path) -> None:
+    """0 is a label like any other, also after writing and reading."""
+    X, labels = digits
+    data = MatrixBatchProvider(X[:300], [int(label) for label in labels[:300]])
+    updated(trainable_model(SMALL, labels=range(10)), data).write(tmp_path / "model")
+
+    model = MLModel.load(tmp_path / "model", heads=TRAINABLE_HEADS)
+
+    assert model.classes == tuple(range(10))
+    answer = model.predict(MLDictionaryFeatureProvider({"features": X[0]}))
+    assert answer["label"].int64_value == 0
+
+
 def test_the_built_in_heads_read_no_such_file() -> None:
     """Without them the sentence says so, rather than that a directory is missing."""
     with pytest.raises(MLModelError, match="no head given reads such files") as caught:
