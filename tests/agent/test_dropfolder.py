@@ -553,8 +553,8 @@ class TestWhatIsNotRead:
     def test_what_may_not_be_read(self, tmp_path):
         """As another user: a closed folder is an oddity, a closed file comes with that as its problem."""
         tmp_path.chmod(0o755)
-        for parent in tmp_path.parents:
-            if parent.name.startswith(("pytest-", "popen-")):  # made for this run; what lies above is not ours
+        for parent in tmp_path.parents:  # those of this run; what lies above is not ours
+            if parent.name.startswith(("pytest-", "popen-")):
                 parent.chmod(0o755)
         drop = tmp_path / "drop"
         (drop / "closed").mkdir(parents=True)
