@@ -1,9 +1,193 @@
-"""This is where the public names of edge_agent are gathered."""
+"""This is where the public names of edge_agent are gathered; each is loaded when it is first asked for.
+
+`import edge_agent` itself loads nothing: the engine's process and the command line pay only for what they use.
+Rooms of the package import from each other, not from here.
+"""
 
 from __future__ import annotations
 
-from edge_agent.hookspecs import Decision, hookimpl
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_agent.errors import MLModelError, MLModelErrorCode, MLModelErrorDomain
+    from edge_agent.hookspecs import Decision, hookimpl
+    from edge_agent.ml.authoring import (
+        AdamParams,
+        Array,
+        KNearestNeighborsClassifierBuilder,
+        NeuralNetworkBuilder,
+        SgdParams,
+    )
+    from edge_agent.ml.configuration import (
+        MLComputeUnit,
+        MLComputeUnits,
+        MLModelConfiguration,
+        MLOptimizationHints,
+        MLReshapeFrequencyHint,
+        MLSpecializationStrategy,
+    )
+    from edge_agent.ml.constraints import (
+        MLDictionaryConstraint,
+        MLImageConstraint,
+        MLImageSize,
+        MLImageSizeConstraint,
+        MLImageSizeConstraintType,
+        MLMultiArrayConstraint,
+        MLMultiArrayDataType,
+        MLMultiArrayShapeConstraint,
+        MLMultiArrayShapeConstraintType,
+        MLSequenceConstraint,
+        MLStateConstraint,
+    )
+    from edge_agent.ml.description import (
+        MLFeatureDescription,
+        MLModelDescription,
+        MLModelMetadata,
+        MLModelMetadataKey,
+    )
+    from edge_agent.ml.feature_types import MLFeatureType
+    from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider
+    from edge_agent.ml.metrics import MLClassifierMetrics
+    from edge_agent.ml.model import MLModel
+    from edge_agent.ml.parameters import MLKey, MLNumericConstraint, MLParameterDescription, MLParameterKey
+    from edge_agent.ml.pixels import MLPixelFormat, PixelBuffer
+    from edge_agent.ml.progress import (
+        MLMetricKey,
+        MLUpdateContext,
+        MLUpdateProgressEvent,
+        MLUpdateProgressHandlers,
+    )
+    from edge_agent.ml.providers import MatrixBatchProvider, MLArrayBatchProvider, MLBatchProvider
+    from edge_agent.ml.quarantine import QuarantiningBatchProvider
+    from edge_agent.ml.sequences import MLSequence
+    from edge_agent.ml.task import MLTask, MLTaskState
+    from edge_agent.ml.update import MLUpdateTask
+    from edge_agent.ml.values import MLFeatureValue
+    from edge_agent.ml.writable import MLWritable
+    from edge_agent.vision.image_values import (
+        CropAndScale,
+        ImageOption,
+        ImageOrientation,
+        image_value,
+        image_value_at,
+    )
+    from edge_agent.vision.trainable_head import TRAINABLE_HEADS, RegressionBatchProvider, trainable_model
 
 __version__ = "0.1.0"
 
-__all__ = ["Decision", "__version__", "hookimpl"]
+_ROOMS = {
+    "errors": "MLModelError MLModelErrorCode MLModelErrorDomain",
+    "hookspecs": "Decision hookimpl",
+    "ml.authoring": "AdamParams Array KNearestNeighborsClassifierBuilder NeuralNetworkBuilder SgdParams",
+    "ml.configuration": (
+        "MLComputeUnit MLComputeUnits MLModelConfiguration MLOptimizationHints MLReshapeFrequencyHint"
+        " MLSpecializationStrategy"
+    ),
+    "ml.constraints": (
+        "MLDictionaryConstraint MLImageConstraint MLImageSize MLImageSizeConstraint MLImageSizeConstraintType"
+        " MLMultiArrayConstraint MLMultiArrayDataType MLMultiArrayShapeConstraint"
+        " MLMultiArrayShapeConstraintType MLSequenceConstraint MLStateConstraint"
+    ),
+    "ml.description": "MLFeatureDescription MLModelDescription MLModelMetadata MLModelMetadataKey",
+    "ml.feature_types": "MLFeatureType",
+    "ml.features": "MLDictionaryFeatureProvider MLFeatureProvider",
+    "ml.metrics": "MLClassifierMetrics",
+    "ml.model": "MLModel",
+    "ml.parameters": "MLKey MLNumericConstraint MLParameterDescription MLParameterKey",
+    "ml.pixels": "MLPixelFormat PixelBuffer",
+    "ml.progress": "MLMetricKey MLUpdateContext MLUpdateProgressEvent MLUpdateProgressHandlers",
+    "ml.providers": "MLArrayBatchProvider MLBatchProvider MatrixBatchProvider",
+    "ml.quarantine": "QuarantiningBatchProvider",
+    "ml.sequences": "MLSequence",
+    "ml.task": "MLTask MLTaskState",
+    "ml.update": "MLUpdateTask",
+    "ml.values": "MLFeatureValue",
+    "ml.writable": "MLWritable",
+    "vision.image_values": "CropAndScale ImageOption ImageOrientation image_value image_value_at",
+    "vision.trainable_head": "RegressionBatchProvider TRAINABLE_HEADS trainable_model",
+}
+"""Where each public name is at home."""
+
+_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+__all__ = [
+    "TRAINABLE_HEADS",
+    "AdamParams",
+    "Array",
+    "CropAndScale",
+    "Decision",
+    "ImageOption",
+    "ImageOrientation",
+    "KNearestNeighborsClassifierBuilder",
+    "MLArrayBatchProvider",
+    "MLBatchProvider",
+    "MLClassifierMetrics",
+    "MLComputeUnit",
+    "MLComputeUnits",
+    "MLDictionaryConstraint",
+    "MLDictionaryFeatureProvider",
+    "MLFeatureDescription",
+    "MLFeatureProvider",
+    "MLFeatureType",
+    "MLFeatureValue",
+    "MLImageConstraint",
+    "MLImageSize",
+    "MLImageSizeConstraint",
+    "MLImageSizeConstraintType",
+    "MLKey",
+    "MLMetricKey",
+    "MLModel",
+    "MLModelConfiguration",
+    "MLModelDescription",
+    "MLModelError",
+    "MLModelErrorCode",
+    "MLModelErrorDomain",
+    "MLModelMetadata",
+    "MLModelMetadataKey",
+    "MLMultiArrayConstraint",
+    "MLMultiArrayDataType",
+    "MLMultiArrayShapeConstraint",
+    "MLMultiArrayShapeConstraintType",
+    "MLNumericConstraint",
+    "MLOptimizationHints",
+    "MLParameterDescription",
+    "MLParameterKey",
+    "MLPixelFormat",
+    "MLReshapeFrequencyHint",
+    "MLSequence",
+    "MLSequenceConstraint",
+    "MLSpecializationStrategy",
+    "MLStateConstraint",
+    "MLTask",
+    "MLTaskState",
+    "MLUpdateContext",
+    "MLUpdateProgressEvent",
+    "MLUpdateProgressHandlers",
+    "MLUpdateTask",
+    "MLWritable",
+    "MatrixBatchProvider",
+    "NeuralNetworkBuilder",
+    "PixelBuffer",
+    "QuarantiningBatchProvider",
+    "RegressionBatchProvider",
+    "SgdParams",
+    "__version__",
+    "hookimpl",
+    "image_value",
+    "image_value_at",
+    "trainable_model",
+]
+
+
+def __getattr__(name: str) -> object:
+    """A public name, loaded with its room and kept for the next time."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """What is public, whether it was loaded or not, and the modules loaded so far."""
+    return sorted({*__all__, *globals()})

@@ -104,10 +104,15 @@ class MLModelErrorCode(IntEnum):
     PREDICTION_CANCELLED = 11
 
 
+MLModelErrorDomain = "com.apple.CoreML"
+"""Apple's name for where its model errors come from."""
+
+
 class MLModelError(EdgeAgentError):
     """Core ML's model error: `code` is Apple's, the text names the sample, the feature or the key."""
 
-    domain = "com.apple.CoreML"
+    Code = MLModelErrorCode
+    domain = MLModelErrorDomain
 
     def __init__(self, code: MLModelErrorCode, message: str) -> None:
         super().__init__(message)

@@ -69,7 +69,7 @@ STOREYS = """
     ml.exemplars | ml.neighbors
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     ml.pixels | ml.sequences
-    ml.members
+    ml.feature_types | ml.members | ml.writable
     agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic
     store.lock | store.digests | vision.wire
     config | hookspecs
@@ -88,6 +88,8 @@ DOORS = {
     "ai_edge_litert": {"vision.runtime"},
     "click": {"cli", "cli.*"},
     "fcntl": {"store.lock"},
+    # What is imported by a text escapes the storeys: the public names, lazy commands, the runtime of two names.
+    "importlib.import_module": {"", "cli", "vision.runtime"},
     "pluggy": {"hookspecs", "plugins"},
     "rich": {"cli", "cli.*"},
     "signal": {"agent.daemon", "vision.worker"},
@@ -268,6 +270,17 @@ def imports_go_down(house: House) -> list[str]:
     return sorted(set(complaints))
 
 
+def rooms_do_not_go_round_the_front(house: House) -> list[str]:
+    """Public names are for others: a room takes them from where they live, else it would import upwards."""
+    public = {f"edge_agent.{name}" for name in edge_agent.__all__} - {"edge_agent.__version__"}
+    return sorted(
+        f"{room}:{line} takes {name} from the front"
+        for room, read in reading(house)
+        for line, name in set(read.uses)
+        if room and name in public
+    )
+
+
 def every_room_is_in_a_storey(house: House) -> list[str]:
     """A new module is given its place in STOREYS; a package without code of its own needs none."""
     packages = {room.rpartition(".")[0] for room in house} | {"extractors"}
@@ -366,6 +379,7 @@ def one_noun_a_module(house: House) -> list[str]:
 
 LAWS: list[Callable[[House], list[str]]] = [
     imports_go_down,
+    rooms_do_not_go_round_the_front,
     every_room_is_in_a_storey,
     one_door_each,
     paths_are_renamed_in_one_place,
@@ -398,9 +412,12 @@ BROKEN = [
         {"ml.features": "from edge_agent.ml.novelty import x", "ml.novelty": "import edge_agent"},
     ),
     (imports_go_down, {"ml.features": "from edge_agent.cli import main", "cli": "", "cli.run": ""}),
+    (rooms_do_not_go_round_the_front, {"errors": "from edge_agent import MLModel as M\nprint(M)"}),
+    (rooms_do_not_go_round_the_front, {"errors": "import edge_agent\nprint(edge_agent.MLModel.load)"}),
     (every_room_is_in_a_storey, {"ml.novelty": ""}),
     (every_room_is_in_a_storey, {"ml": "from edge_agent.ml.model import y", "ml.model": ""}),
     (one_door_each, {"ml.model": "import pluggy"}),
+    (one_door_each, {"ml.model": "from importlib import import_module"}),
     (one_door_each, {"ml.model": "from PIL.Image import open as look"}),
     (one_door_each, {"agent.control": "import os as o\no.replace('a', 'b')"}),
     (one_door_each, {"agent.control": "from os import fsync as f; f(1)"}),
@@ -453,6 +470,8 @@ KEPT = [
         imports_go_down,
         {"": "from edge_agent.cli import main", "cli": "from edge_agent.cli.run import x", "cli.run": ""},
     ),
+    (rooms_do_not_go_round_the_front, {"errors": "from edge_agent import __version__\nprint(__version__)"}),
+    (rooms_do_not_go_round_the_front, {"": "if TYPE_CHECKING:\n    from edge_agent.ml.model import MLModel"}),
     (
         paths_are_renamed_in_one_place,
         {"agent.home": "text.replace('a', 'b'); replace(x, y=1); x.replace(y=1)"},
@@ -484,11 +503,32 @@ def test_names_in_the_tables_exist():
     assert sorted(pattern for pattern in named if not fnmatch.filter(rooms, pattern)) == []
 
 
-def test_public_names_are_sorted_and_there():
-    """`edge_agent.__all__` lists the public names in order, each can be had, and nothing else is public."""
-    assert edge_agent.__all__ == sorted(edge_agent.__all__)
+def test_public_names_are_there_once():
+    """`edge_agent.__all__` lists each public name once (the linter keeps their order) and each can be had."""
+    assert len(edge_agent.__all__) == len(set(edge_agent.__all__))
     for name in edge_agent.__all__:
         assert getattr(edge_agent, name) is not None
+    with pytest.raises(AttributeError, match="MLNothing"):
+        edge_agent.MLNothing  # noqa: B018
+
+
+def test_public_names_agree_in_all_three_lists():
+    """What type checkers import, what is loaded on demand and `__all__` are the same names from the same rooms."""
+    house = read_house(PACKAGE)
+    [for_checkers] = [
+        node
+        for node in ast.parse(house[""]).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    checked = {
+        alias.name: node.module.removeprefix("edge_agent.")
+        for node in for_checkers.body
+        for alias in node.names
+    }
+
+    assert checked == edge_agent._HOME
+    assert {*checked, "__version__"} == set(edge_agent.__all__)
+    assert not set(checked) & {room.partition(".")[0] for room in house}  # a room would hide the name
 
 
 def fresh_process(program: str, *arguments: str) -> None:
@@ -514,6 +554,25 @@ for name in sys.argv[1:]:
 """
     rooms = [room for room in read_house(PACKAGE) if not room.endswith("__main__")]  # those run the program
     fresh_process(program, *(f"edge_agent.{room}".rstrip(".") for room in rooms))
+
+
+def test_public_names_are_loaded_when_they_are_asked_for():
+    """`import edge_agent` loads no other module of ours and no library; a name brings in its own room only."""
+    program = """
+import sys
+before = set(sys.modules)
+import edge_agent
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+assert not loaded - {"edge_agent", "__future__", "importlib", "typing", *sys.stdlib_module_names}, loaded
+assert [name for name in sys.modules if name.startswith("edge_agent")] == ["edge_agent"]
+assert set(edge_agent.__all__) <= set(dir(edge_agent))
+from edge_agent import MLModelError, MLUpdateTask
+assert "numpy" in sys.modules and "PIL" not in sys.modules
+assert MLModelError is edge_agent.errors.MLModelError
+from edge_agent import *
+assert image_value_at and "PIL" in sys.modules
+"""
+    fresh_process(program)
 
 
 def test_agent_process_loads_nothing_of_the_engine():

@@ -32,6 +32,9 @@ class MLMultiArrayDataType(IntEnum):
     FLOAT16 = 0x10000 | 16
     FLOAT32 = 0x10000 | 32
     DOUBLE = 0x10000 | 64
+    # Apple's other names for two of them:
+    FLOAT = FLOAT32
+    FLOAT64 = DOUBLE
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -255,6 +258,11 @@ class MLImageConstraint:
         _expect(self.size_constraint, MLImageSizeConstraint)
         if not self.size_constraint.allows(size, size):
             raise _bad(f"the default size {size.pixels_wide} x {size.pixels_high} is not among those allowed")
+
+    @property
+    def pixel_format_type(self) -> MLPixelFormat:
+        """Apple's name for `pixel_format`."""
+        return self.pixel_format
 
     def problem(self, value: MLFeatureValue) -> str | None:
         """What is wrong with a picture, or None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
@@ -18,7 +19,7 @@ from edge_agent.ml.members import member_of
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey
 from edge_agent.ml.values import MLFeatureType, MLFeatureValue
 
-__all__ = ["MLFeatureDescription", "MLModelDescription", "MLModelMetadata"]
+__all__ = ["MLFeatureDescription", "MLModelDescription", "MLModelMetadata", "MLModelMetadataKey"]
 
 _CONSTRAINTS = {
     MLFeatureType.IMAGE: ("image_constraint", MLImageConstraint),
@@ -94,9 +95,19 @@ class MLFeatureDescription:
         return self.type.name
 
 
+class MLModelMetadataKey(StrEnum):
+    """What a model's metadata is asked for, with Apple's raw values."""
+
+    DESCRIPTION = "MLModelDescriptionKey"
+    VERSION_STRING = "MLModelVersionStringKey"
+    AUTHOR = "MLModelAuthorKey"
+    LICENSE = "MLModelLicenseKey"
+    CREATOR_DEFINED_KEY = "MLModelCreatorDefinedKey"
+
+
 @dataclass(frozen=True)
 class MLModelMetadata:
-    """Who made a model and what for; all of it optional.
+    """Who made a model and what for; all of it optional. Asked for by attribute or by `MLModelMetadataKey`.
 
     Raises `MLModelError` GENERIC for what is not text.
     """
@@ -117,6 +128,14 @@ class MLModelMetadata:
         ):
             raise _refused("what a creator defines is text by text")
         object.__setattr__(self, "creator_defined", dict(own))
+
+    def __getitem__(self, key: MLModelMetadataKey) -> str | Mapping[str, str]:
+        """What was said under a key; raises KeyError for what is no key."""
+        found = member_of(MLModelMetadataKey, key)
+        if found is None:
+            raise KeyError(key)
+        value: str | Mapping[str, str] = getattr(self, found.name.lower().removesuffix("_key"))
+        return value
 
 
 @dataclass(frozen=True)

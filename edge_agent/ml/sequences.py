@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any, Literal
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.feature_types import MLFeatureType
 from edge_agent.ml.members import is_listed
 
 _LIMIT = 2**63
@@ -15,8 +16,8 @@ _LIMIT = 2**63
 class MLSequence:
     """An immutable sequence of texts (`strings=`) or of whole numbers of 64 bits (`int64s=`), or an empty one.
 
-    `MLSequence(strings=["a", "b"])`, `MLSequence(int64s=[1, 2])`, `MLSequence.empty("string")`. Equal to
-    another of the same kind with the same members. Raises `MLModelError` FEATURE_TYPE for a member of another
+    `MLSequence(strings=["a", "b"])`, `MLSequence(int64s=[1, 2])`, `MLSequence.empty(MLFeatureType.STRING)`. Equal
+    to another of the same kind with the same members. Raises `MLModelError` FEATURE_TYPE for a member of another
     kind, TypeError unless exactly one keyword is given.
     """
 
@@ -33,15 +34,22 @@ class MLSequence:
             self._values = _int64s(int64s)
 
     @classmethod
-    def empty(cls, kind: Literal["string", "int64"]) -> MLSequence:
+    def empty(cls, kind: MLFeatureType | Literal["string", "int64"]) -> MLSequence:
         """A sequence without members; of texts or of whole numbers all the same."""
+        if isinstance(kind, MLFeatureType):
+            kind = kind.name.lower()  # type: ignore[assignment]
         if kind not in ("string", "int64"):
             raise _refused(f"a sequence holds string or int64, not {kind!r}")
         return cls(strings=()) if kind == "string" else cls(int64s=())
 
     @property
+    def type(self) -> MLFeatureType:
+        """What the members are: STRING or INT64."""
+        return MLFeatureType[self._kind.upper()]
+
+    @property
     def kind(self) -> Literal["string", "int64"]:
-        """What the members are."""
+        """The same as a plain word."""
         return self._kind
 
     @property

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.feature_types import MLFeatureType
 from edge_agent.ml.members import member_of
 from edge_agent.ml.pixels import PixelBuffer
 from edge_agent.ml.sequences import MLSequence
 
+__all__ = ["MLFeatureType", "MLFeatureValue"]
+
 INT64_LIMIT = 2**63
-
-
-class MLFeatureType(IntEnum):
-    """Kinds of value, with Apple's raw values."""
-
-    INVALID = 0
-    INT64 = 1
-    DOUBLE = 2
-    STRING = 3
-    IMAGE = 4
-    MULTI_ARRAY = 5
-    DICTIONARY = 6
-    SEQUENCE = 7
-    STATE = 8
 
 
 class MLFeatureValue:
@@ -53,14 +41,14 @@ class MLFeatureValue:
 
     def __init__(self, **given: object) -> None:
         if len(given) != 1:
-            raise TypeError("MLFeatureValue takes exactly one keyword: " + ", ".join(sorted(_MAKERS)))
+            raise TypeError("MLFeatureValue takes exactly one keyword: " + ", ".join(_KEYWORDS))
         [(kind, value)] = given.items()
         if kind == "undefined":
             made: tuple[MLFeatureType, Any] = (_undefined(value), None)
         elif kind in _MAKERS:
             made = _MAKERS[kind](value)
         else:
-            raise TypeError(f"MLFeatureValue has no kind {kind!r}; known are {', '.join(sorted(_MAKERS))}")
+            raise TypeError(f"MLFeatureValue has no kind {kind!r}; known are {', '.join(_KEYWORDS)}")
         object.__setattr__(self, "_type", made[0])
         object.__setattr__(self, "_value", made[1])
 
@@ -253,3 +241,5 @@ _MAKERS = {
     "sequence": _sequence,
     "pixel_buffer": _pixel_buffer,
 }
+
+_KEYWORDS = sorted([*_MAKERS, "undefined"])

@@ -47,14 +47,14 @@ class ImageOrientation(IntEnum):
     LEFT = 8
 
 
-class CropAndScale(Enum):
-    """How a picture of other proportions comes to the size wanted."""
+class CropAndScale(IntEnum):
+    """How a picture of other proportions comes to the size wanted; Apple's `VNImageCropAndScaleOption`."""
 
-    CENTER_CROP = "center_crop"
+    CENTER_CROP = 0
     """Fills the size; what protrudes on two sides is cut off equally."""
-    SCALE_FIT = "scale_fit"
+    SCALE_FIT = 1
     """All of it is seen; black on two sides."""
-    SCALE_FILL = "scale_fill"
+    SCALE_FILL = 2
     """All of it is seen and fills the size; proportions change."""
 
 
@@ -64,7 +64,7 @@ class ImageOption(Enum):
     CROP_RECT = "crop_rect"
     """(x, y, width, height) of the part to use, as shares (0 to 1) of the upright picture."""
     CROP_AND_SCALE = "crop_and_scale"
-    """A `CropAndScale`."""
+    """A `CropAndScale`, its raw value or its name in small letters."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,10 @@ def _option(key: object) -> ImageOption:
 
 
 def _crop_and_scale(value: object) -> CropAndScale:
-    found = member_of(CropAndScale, value)
+    by_name = {one.name.lower(): one for one in CropAndScale}
+    found = by_name.get(value) if isinstance(value, str) else member_of(CropAndScale, value)
     if found is None:
-        known = ", ".join(one.value for one in CropAndScale)
+        known = ", ".join(by_name)
         raise _bad(f"crop_and_scale is one of {known}, not {value!r}")
     return found
 

@@ -66,7 +66,10 @@ def test_checklist_47_sequences_hold_one_kind():
     assert words.kind == "string"
     assert len(words) == 2
     assert MLSequence(int64s=np.arange(2)).int64_values == (0, 1)
+    assert words.type is MLFeatureType.STRING
     assert MLSequence.empty("int64") == MLSequence(int64s=[]) != MLSequence.empty("string")
+    assert MLSequence.empty(MLFeatureType.INT64) == MLSequence(int64s=[])
+    assert MLSequence(int64s=[1]).type is MLFeatureType.INT64
     assert len({MLSequence(strings=["a"]), MLSequence(strings=("a",))}) == 1
     for wrong in (
         lambda: words.int64_values,
@@ -77,6 +80,7 @@ def test_checklist_47_sequences_hold_one_kind():
         lambda: MLSequence(int64s=[2**63]),
         lambda: MLSequence(int64s=3),
         lambda: MLSequence.empty("double"),
+        lambda: MLSequence.empty(MLFeatureType.DOUBLE),
         lambda: MLFeatureValue(sequence=["a"]),
     ):
         with pytest.raises(MLModelError) as caught:

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MatrixBatchProvider, MLArrayBatchProvider, TrainingRows
 from edge_agent.ml.constraints import MLMultiArrayDataType
-from edge_agent.ml.description import MLFeatureDescription, MLModelDescription
+from edge_agent.ml.description import MLFeatureDescription, MLModelDescription, MLModelMetadataKey
 from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureType, MLFeatureValue
 from edge_agent.ml.heads.knn import KNearestNeighborsHead
 from edge_agent.ml.model import BUILT_IN_HEADS, MLModel, MLModelMetadata
@@ -138,6 +138,22 @@ def test_checklist_61_metadata_is_kept(tmp_path):
         "what for", "1.2", "me", "Apache-2.0", {"für": "ü"},
     )  # fmt: skip
     assert MLModelMetadata().creator_defined == {}
+
+
+def test_checklist_61_metadata_is_found_by_apples_keys():
+    """Each key, or its raw value, brings what the attribute of its name holds."""
+    metadata = MLModelMetadata("what for", "1.2", "me", "Apache-2.0", {"a": "b"})
+
+    assert [metadata[key] for key in MLModelMetadataKey] == [
+        "what for",
+        "1.2",
+        "me",
+        "Apache-2.0",
+        {"a": "b"},
+    ]
+    assert metadata["MLModelAuthorKey"] == "me"
+    with pytest.raises(KeyError):
+        metadata["author"]
 
 
 @pytest.mark.parametrize(

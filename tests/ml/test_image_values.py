@@ -216,7 +216,7 @@ def test_checklist_51_the_centre_is_cut_from_the_longer_side():
 
 def test_checklist_51_first_the_region_then_the_size():
     """The region's own proportions are the ones that are fitted."""
-    options = {"crop_rect": (0.0, 0.0, 0.5, 1.0), "crop_and_scale": "scale_fit"}
+    options = {"crop_rect": (0.0, 0.0, 0.5, 1.0), "crop_and_scale": 1}
     pixels = shown(image_value(QUARTERS, pixels_wide=8, pixels_high=8, options=options))  # a region of 3 x 4
 
     assert (pixels[:, 0] == 0).all()
@@ -236,7 +236,9 @@ def test_checklist_51_first_the_region_then_the_size():
         {"crop_rect": "0011"},
         {"crop_rect": None},
         {"crop_and_scale": "stretch"},
-        {"crop_and_scale": 1},
+        {"crop_and_scale": 3},
+        {"crop_and_scale": True},
+        {"crop_and_scale": "1"},
     ],
 )
 def test_checklist_51_bad_options_are_refused(options):

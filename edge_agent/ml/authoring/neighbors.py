@@ -76,9 +76,43 @@ class KNearestNeighborsClassifierBuilder:
         self.set_index_type(index_type, leaf_size)
 
     @property
+    def number_of_dimensions(self) -> int:
+        """How many numbers a sample has."""
+        return self._head.n_features
+
+    @property
+    def weighting_scheme(self) -> str:
+        """`uniform` or `inverse_distance`; may be set."""
+        return str(self._head.tuning[Key.WEIGHTING_SCHEME])
+
+    @weighting_scheme.setter
+    def weighting_scheme(self, weighting_scheme: str) -> None:
+        self._head.tune({Key.WEIGHTING_SCHEME: weighting_scheme})
+
+    @property
+    def index_type(self) -> str:
+        """`linear` or `kd_tree`; `set_index_type` sets it."""
+        return str(self._head.tuning[Key.INDEX_TYPE])
+
+    @property
+    def leaf_size(self) -> int:
+        """The size of the leaves of a `kd_tree`."""
+        return int(self._head.tuning[Key.LEAF_SIZE])
+
+    @property
     def number_of_neighbors(self) -> int:
         """k, where the model is not told otherwise."""
         return self._neighbors
+
+    def number_of_neighbors_allowed_range(self) -> tuple[int, int] | None:
+        """The least and the greatest k allowed, or None where a set says which are."""
+        low, high = self._allowed.min_number, self._allowed.max_number
+        return None if low is None or high is None else (int(low), int(high))
+
+    def number_of_neighbors_allowed_set(self) -> set[int] | None:
+        """The only ks allowed, or None where a range says which are."""
+        numbers = self._allowed.enumerated_numbers
+        return None if numbers is None else {int(k) for k in numbers}
 
     @property
     def number_of_samples(self) -> int:

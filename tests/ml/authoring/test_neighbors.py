@@ -264,3 +264,22 @@ def test_checklist_97_and_98_are_the_authors_to_set():
 
     assert model.head.exemplars.counts() == {"a": 2, "b": 1}
     assert stickers(model, [*np.eye(3), [3, 3, 3]]) == ["a", "a", "b", "unknown"]
+
+
+def test_a_builder_says_what_its_model_is_going_to_be():
+    """What coremltools' builder can be asked for, and the weighting that it lets the author set later."""
+    made = builder(index_type="kd_tree", leaf_size=7)
+    assert (made.number_of_dimensions, made.index_type, made.leaf_size) == (3, "kd_tree", 7)
+    assert made.weighting_scheme == "uniform"
+    assert made.number_of_neighbors_allowed_range() == (1, 1000)
+    assert made.number_of_neighbors_allowed_set() is None
+
+    made.weighting_scheme = "inverse_distance"
+    made.set_number_of_neighbors_with_bounds(3, allowed_set={3, 5})
+
+    assert made.model().parameter_value(Key.WEIGHTING_SCHEME) == "inverse_distance"
+    assert made.number_of_neighbors_allowed_range() is None
+    assert made.number_of_neighbors_allowed_set() == {3, 5}
+    with pytest.raises(MLModelError, match="weighting_scheme"):
+        made.weighting_scheme = "loudest"
+    assert made.weighting_scheme == "inverse_distance"
