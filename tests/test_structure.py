@@ -50,18 +50,19 @@ STOREYS = """
     ml.authoring.training
     ml.authoring.blueprint | ml.authoring.hyperparameters | ml.authoring.labels
     ml.update | vision.engine | vision.worker | store.registry
-    vision.child | vision.trainable_head
-    ml.model | ml.quarantine | vision.extractor | vision.image_values | store.samples
-    vision.trainable
-    vision.signatures | vision.trial
+    vision.child | vision.trainable_head | ml.pipeline
+    ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
+    ml.described | ml.links
+    ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
+    ml.kinds | vision.signatures | vision.trial
     ml.heads.built_in
-    ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
+    ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
     ml.ports | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.flatbuffer
     ml.discriminant | ml.networks
     ml.layers | ml.losses | ml.descent
     ml.heads.protocol | ml.estimates | store.training_set
-    ml.arrays
+    ml.arrays | ml.front
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
     agent.settling | ml.labels | ml.providers
     agent.status | agent.listing | ml.description | ml.features
@@ -121,6 +122,7 @@ ENGINE_SIDE = (
     "PIL",
     "ai_edge_litert",
     "edge_agent.vision.extractor",
+    "edge_agent.vision.extractor_stage",
     "edge_agent.vision.image_values",
     "edge_agent.vision.images",
     "edge_agent.vision.runtime",

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.features import MLFeatureProvider, MLFeatureType, MLFeatureValue, value_of
-from edge_agent.ml.labels import LABEL_TYPES, label_of, label_type_of
+from edge_agent.ml.features import MLFeatureProvider, MLFeatureType, value_of
+from edge_agent.ml.labels import label_kind, plain_label
 from edge_agent.ml.providers import (
     FEATURES,
     LABEL,
@@ -47,9 +47,9 @@ class TrainingRows:
     """A provider as a learner wants it: named, typed, of one length and finite, or refused with the index.
 
     `n_features` None takes the length, `label_type` None the type of the labels (STRING or INT64) from the
-    first sample. Raises `MLModelError` at construction for an empty batch or an unusable first sample (unless
-    `look_at_first` is false), later for the first unusable one: FEATURE_TYPE for a wrong type, UPDATE for the
-    rest, among it a label of the other type.
+    first sample; DOUBLE is for the numbers of a regression. Raises `MLModelError` at construction for an
+    empty batch or an unusable first sample (unless `look_at_first` is false), later for the first unusable
+    one: FEATURE_TYPE for a wrong type, UPDATE for the rest, among it a label of the other type.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TrainingRows:
 
     @property
     def label_type(self) -> MLFeatureType:
-        """STRING or INT64; known once a sample was read."""
+        """STRING, INT64 or DOUBLE; known once a sample was read."""
         assert self._label_type is not None
         return self._label_type
 
@@ -109,7 +109,7 @@ class TrainingRows:
             raise self._wrong(wanted[bad], "a feature is not a finite number")
         label_type = self._label_type
         for index, label in zip(wanted, labels, strict=True):
-            kind = label_type_of(label)
+            kind = label_kind(label, label_type)
             if kind is None:
                 raise self._wrong(index, f"the label is {label!r}", MLModelErrorCode.FEATURE_TYPE)
             label_type = label_type or kind
@@ -119,9 +119,12 @@ class TrainingRows:
                 )
         # Only samples that were found good say what the others have to be.
         self._n_features, self._label_type = X.shape[1], label_type
-        return X, [int(label) if label_type is MLFeatureType.INT64 else label for label in labels]
+        if label_type is MLFeatureType.STRING:
+            return X, list(labels)
+        plain = int if label_type is MLFeatureType.INT64 else float
+        return X, [plain(label) for label in labels]
 
-    def _read(self, indices: Rows, wanted: Sequence[int]) -> tuple[NDArray[Any], Sequence[str | int]]:
+    def _read(self, indices: Rows, wanted: Sequence[int]) -> tuple[NDArray[Any], Sequence[str | int | float]]:
         if isinstance(self._provider, ArrayProvider):
             raw, labels = self._provider.arrays(indices)
             numbers = isinstance(raw, np.ndarray) and raw.dtype.kind in "iuf" and raw.ndim == 2
@@ -133,7 +136,7 @@ class TrainingRows:
                 )
             return raw, labels
         rows: list[NDArray[Any]] = []
-        names: list[str | int] = []
+        names: list[str | int | float] = []
         for index in wanted:
             row, label = self._sample(index)
             if rows and len(row) != len(rows[0]):
@@ -142,20 +145,20 @@ class TrainingRows:
             names.append(label)
         return np.stack(rows), names
 
-    def _sample(self, index: int) -> tuple[NDArray[Any], str | int]:
+    def _sample(self, index: int) -> tuple[NDArray[Any], str | int | float]:
         sample = self._provider.features(index)
         try:
             row = value_of(sample, self._feature_name, missing=MLModelErrorCode.UPDATE)
             name = value_of(sample, self._label_name, missing=MLModelErrorCode.UPDATE)
+            if row.type is not MLFeatureType.MULTI_ARRAY or row.is_undefined:
+                shown = "undefined" if row.is_undefined else f"of type {row.type.name}"
+                raise MLModelError(
+                    MLModelErrorCode.FEATURE_TYPE,
+                    f"feature {self._feature_name!r} is {shown}, expected MULTI_ARRAY",
+                )
+            label = plain_label(name, self._label_name, self._label_type)
         except MLModelError as error:
             raise self._wrong(index, str(error), error.code) from None
-        if row.type is not MLFeatureType.MULTI_ARRAY or row.is_undefined:
-            raise self._unexpected(index, self._feature_name, row, "MULTI_ARRAY")
-        label = label_of(name)
-        if label is None:
-            raise self._unexpected(
-                index, self._label_name, name, " or ".join(kind.name for kind in LABEL_TYPES)
-            )
         array = row.multi_array_value
         if array.ndim != 1 or (self._n_features is not None and len(array) != self._n_features):
             expected = "one row" if self._n_features is None else f"({self._n_features},)"
@@ -163,12 +166,6 @@ class TrainingRows:
                 index, f"feature {self._feature_name!r} has shape {array.shape}, expected {expected}"
             )
         return array, label
-
-    def _unexpected(self, index: int, name: str, value: MLFeatureValue, expected: str) -> MLModelError:
-        shown = "undefined" if value.is_undefined else f"of type {value.type.name}"
-        return self._wrong(
-            index, f"feature {name!r} is {shown}, expected {expected}", MLModelErrorCode.FEATURE_TYPE
-        )
 
     @staticmethod
     def _wrong(index: int, problem: str, code: MLModelErrorCode = MLModelErrorCode.UPDATE) -> MLModelError:

@@ -179,11 +179,11 @@ def _units(name: str, value: object) -> MLComputeUnits:
 
 def _text(name: str, value: object) -> str | None:
     # An empty name is no name.
-    if value is None or value == "":
+    if value is None:
         return None
     if not isinstance(value, str):
         raise _refused(f"{name} is a text or None, not {type(value).__name__}")
-    return value
+    return value or None
 
 
 def _truth(name: str, value: object) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 from typing import Literal
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
@@ -13,10 +14,11 @@ LABEL_TYPES = (MLFeatureType.STRING, MLFeatureType.INT64)
 _LIMIT = 2**63
 
 
-LABEL_TYPE_NAMES: dict[MLFeatureType | None, Literal["", "string", "int64"]] = {
+LABEL_TYPE_NAMES: dict[MLFeatureType | None, Literal["", "string", "int64", "double"]] = {
     None: "",
     MLFeatureType.STRING: "string",
     MLFeatureType.INT64: "int64",
+    MLFeatureType.DOUBLE: "double",
 }
 """What a model on disk calls the type of its labels; empty while there is none."""
 
@@ -34,6 +36,14 @@ def label_type_of(label: object) -> MLFeatureType | None:
     if isinstance(label, Integral) and not isinstance(label, bool) and -_LIMIT <= int(label) < _LIMIT:
         return MLFeatureType.INT64
     return None
+
+
+def label_kind(label: object, wanted: MLFeatureType | None) -> MLFeatureType | None:
+    """The type of a plain label; DOUBLE, where that is wanted, for any finite number."""
+    if wanted is not MLFeatureType.DOUBLE:
+        return label_type_of(label)
+    number = isinstance(label, Real) and not isinstance(label, bool)
+    return MLFeatureType.DOUBLE if number and math.isfinite(float(label)) else None  # type: ignore[arg-type]
 
 
 def agreed_label_type(given: object, known: MLFeatureType | None) -> MLFeatureType | None:
@@ -54,3 +64,23 @@ def label_of(value: MLFeatureValue) -> str | int | None:
     if value.is_undefined or value.type not in LABEL_TYPES:
         return None
     return value.string_value if value.type is MLFeatureType.STRING else value.int64_value
+
+
+def plain_label(value: MLFeatureValue, name: str, wanted: MLFeatureType | None) -> str | int | float:
+    """What a sample is called, or the number it should be answered with where DOUBLE is `wanted`.
+
+    Whether a text and a whole number are mixed is for others to see. Raises `MLModelError` FEATURE_TYPE for a
+    value that can be neither.
+    """
+    if wanted is MLFeatureType.DOUBLE:
+        if not value.is_undefined and value.type in (MLFeatureType.DOUBLE, MLFeatureType.INT64):
+            number = value.double_value if value.type is MLFeatureType.DOUBLE else value.int64_value
+            return float(number)
+        expected = "DOUBLE"
+    else:
+        label = label_of(value)
+        if label is not None:
+            return label
+        expected = " or ".join(kind.name for kind in LABEL_TYPES)
+    shown = "undefined" if value.is_undefined else f"of type {value.type.name}"
+    raise MLModelError(MLModelErrorCode.FEATURE_TYPE, f"feature {name!r} is {shown}, expected {expected}")

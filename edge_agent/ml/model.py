@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.batches import FEATURES, LABEL, MLArrayBatchProvider, MLBatchProvider, checked_features
+from edge_agent.ml.batches import FEATURES, LABEL, MLBatchProvider
 from edge_agent.ml.configuration import MLComputeUnits, MLModelConfiguration, usable_configuration
+from edge_agent.ml.described import Described
 from edge_agent.ml.description import MLFeatureDescription, MLModelDescription, MLModelMetadata
-from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider, MLFeatureType
+from edge_agent.ml.extraction import ExtractedBatchProvider
+from edge_agent.ml.features import MLFeatureType
+from edge_agent.ml.front import Front
 from edge_agent.ml.heads.built_in import BUILT_IN_HEADS, file_reader, head_named
 from edge_agent.ml.heads.protocol import (
     Head,
     TunableHead,
-    is_layer_key,
-    layered,
     split_layer_values,
     with_layer_values,
 )
+from edge_agent.ml.kinds import every_head, heads_for
 from edge_agent.ml.labels import LABEL_TYPE_NAMES, agreed_label_type, label_type_named, label_type_of
 from edge_agent.ml.package import FORMAT, ModelPackage, damaged, read_package, write_package
 from edge_agent.ml.parameters import (
     MLParameterDescription,
     MLParameterKey,
-    ParameterValue,
     description_from_json,
     description_to_json,
     resolve,
 )
-from edge_agent.ml.ports import Ports
+from edge_agent.ml.raw import raw_model
+from edge_agent.ml.storing import opened_front, stored_front
 
 __all__ = [
     "BUILT_IN_HEADS",
@@ -53,7 +54,7 @@ MOST_FEATURES = 1_000_000
 """Far above any extractor; more is a mistake, and would ask for more memory than there is."""
 
 
-class MLModel:
+class MLModel(Described):
     """A head with its description: features in, label and probabilities out.
 
     `MLModel.factory` makes an empty one, `MLModel.load` reads one from disk, an update task gives a better
@@ -75,29 +76,38 @@ class MLModel:
         output_name: str = LABEL,
         not_updatable_because: str = "",
         label_type: MLFeatureType | None = None,
+        front: Front | None = None,
     ) -> None:
-        self.extractor_fingerprint = extractor_fingerprint
+        self.front = front
+        if front is not None and front.n_features != head.n_features:
+            raise MLModelError(
+                MLModelErrorCode.GENERIC,
+                f"the stage {front.last!r} takes {head.n_features} features,"
+                f" the stage {front.names[-2]!r} gives {front.n_features}",
+            )
+        self.extractor_fingerprint = extractor_fingerprint if front is None else front.fingerprint
         self.metadata = metadata or MLModelMetadata()
         self._configuration = (configuration or MLModelConfiguration()).copy()
         self.is_writable = is_writable
-        self.input_name = input_name
+        self.input_name = input_name if front is None else front.input.name
         self.output_name = output_name
         self.not_updatable_because = not_updatable_because
-        """Why the model cannot be updated; empty when it can."""
         self._allowed = None if parameter_descriptions is None else tuple(parameter_descriptions)
         allowed = head.parameter_descriptions if self._allowed is None else self._allowed
-        values, given = split_layer_values(self._configuration.parameters)
+        values, given = split_layer_values(self.unscoped(self._configuration.parameters))
         own = resolve(allowed, parameters)
         self.parameters = resolve(allowed, {**own, **given})
-        """The values an update uses unless it is told otherwise."""
         head = with_layer_values(head, values)
         if isinstance(head, TunableHead):
             tuning = {key: self.parameters[key] for key in head.tuning if key in self.parameters}
             head = cast("Head", head.tuned(tuning))
         self.head = head
         first = next(iter(head.classes_), self.default_label)
-        self.label_type = agreed_label_type(label_type, label_type_of(first))
-        """STRING or INT64: what the labels are; None while the first update may decide."""
+        self.label_type = (
+            agreed_label_type(label_type, label_type_of(first))
+            if self.n_values is None
+            else MLFeatureType.DOUBLE
+        )
 
     @property
     def configuration(self) -> MLModelConfiguration:
@@ -138,115 +148,13 @@ class MLModel:
             label_type=label_type,
         )
 
-    @property
-    def classes(self) -> tuple[Any, ...]:
-        """The labels, all text or all whole numbers, in the order of the columns of `predict_proba`."""
-        return self.head.classes_
-
-    @property
-    def n_features(self) -> int:
-        """How many features a sample has."""
-        return self.head.n_features
-
-    @property
-    def is_updatable(self) -> bool:
-        """Whether an update task can train this model; `not_updatable_because` says why not."""
-        return not self.not_updatable_because
-
-    @property
-    def default_label(self) -> Any:
-        """The label of what is unknown, where the head has one; None otherwise."""
-        return self.head.default_label if isinstance(self.head, TunableHead) else None
-
-    @property
-    def _ports(self) -> Ports:
-        label_type = self.label_type or MLFeatureType.STRING
-        return Ports(self.input_name, self.output_name, self.n_features, label_type)
-
-    @property
-    def unknown_threshold(self) -> float | None:
-        """The distance above which a sample is unlike everything learned; None where the head cannot tell."""
-        return self.head.unknown_threshold
-
-    @property
-    def model_description(self) -> MLModelDescription:
-        """Inputs, outputs, labels and parameters."""
-        ports = self._ports
-        return MLModelDescription(
-            input_descriptions_by_name={self.input_name: ports.features},
-            output_descriptions_by_name={
-                self.output_name: ports.label,
-                ports.probabilities_name: ports.probabilities,
-            },
-            training_input_descriptions_by_name=(
-                {self.input_name: ports.features, self.output_name: ports.label} if self.is_updatable else {}
-            ),
-            predicted_feature_name=self.output_name,
-            predicted_probabilities_name=ports.probabilities_name,
-            class_labels=self.classes,
-            not_updatable_because=self.not_updatable_because,
-            parameter_descriptions_by_key={one.key: one for one in self.parameter_descriptions},
-            metadata=self.metadata,
+    def learnable(self, batch: MLBatchProvider) -> MLBatchProvider:
+        """A batch of what this model takes, as its head learns it: behind the front of a pipeline."""
+        if self.front is None:
+            return batch
+        return ExtractedBatchProvider(
+            batch, self.front, label_name=self.output_name, label_type=self.label_type
         )
-
-    @property
-    def parameter_descriptions(self) -> tuple[MLParameterDescription, ...]:
-        """The parameters with this model's defaults, and what its author allows."""
-        allowed = self.head.parameter_descriptions if self._allowed is None else self._allowed
-        return tuple(replace(one, default_value=self.parameters[one.key]) for one in allowed)
-
-    def parameter_value(self, key: MLParameterKey) -> ParameterValue | NDArray[Any]:
-        """The value of a parameter, or weights and biases of any layer by a scoped key.
-
-        Raises `MLModelError` PARAMETERS for what the model does not have.
-        """
-        if isinstance(key, MLParameterKey) and is_layer_key(key):
-            return layered(self.head, key).layer_value(key)
-        if not isinstance(key, MLParameterKey) or key not in self.parameters:
-            raise MLModelError(MLModelErrorCode.PARAMETERS, f"parameter {key} is not supported by this model")
-        return self.parameters[key]
-
-    def predict_proba(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Probabilities [n, C] of features [n, D] in the order of `classes`; [n, 0] before training.
-
-        Raises `MLModelError` FEATURE_TYPE, naming the row, for a wrong shape, type or a number that is not
-        finite.
-        """
-        return self.head.predict_proba(checked_features(X, self.n_features))
-
-    def distances(self, X: NDArray[Any]) -> NDArray[np.float64] | None:
-        """How far each of [n, D] is from the nearest class [n]; None where the head cannot tell."""
-        return self.head.distances(checked_features(X, self.n_features))
-
-    def is_unknown(self, X: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which of [n, D] are unlike everything learned [n]; none where the head cannot tell."""
-        distances, threshold = self.distances(X), self.unknown_threshold
-        if distances is None or threshold is None:
-            return np.zeros(len(X), dtype=np.bool_)
-        return np.asarray(distances > threshold)
-
-    def predict(self, from_: MLFeatureProvider) -> MLDictionaryFeatureProvider:
-        """Label and probability of each class for one sample; before training the label is undefined.
-
-        Raises `MLModelError` FEATURE_TYPE for a missing feature, a wrong type, shape or a number that is not
-        finite.
-        """
-        return self._answers(self._ports.row(from_)[None, :])[0]
-
-    def predictions(self, from_: MLBatchProvider) -> MLArrayBatchProvider:
-        """Predictions for a whole batch, in its order; raises as `predict`, naming the sample's index."""
-        answers: list[MLFeatureProvider] = []
-        for start, X in self._ports.blocks(from_):
-            try:
-                answers += self._answers(X)
-            except MLModelError as error:
-                raise MLModelError(error.code, f"in the samples from {start} on: {error}") from None
-        return MLArrayBatchProvider(answers)
-
-    def _answers(self, X: NDArray[Any]) -> list[MLDictionaryFeatureProvider]:
-        P, default = self.predict_proba(X), self.default_label
-        unknown = self.is_unknown(X) if self.classes and default is not None else np.zeros(len(X), np.bool_)
-        return self._ports.answers(P, self.classes, default, unknown)
 
     def with_head(self, head: Head, *, is_writable: bool, label_type: MLFeatureType | None = None) -> MLModel:
         """This model around another head, with what that head's answers depend on.
@@ -265,10 +173,33 @@ class MLModel:
             output_name=self.output_name,
             not_updatable_because=self.not_updatable_because,
             label_type=self.label_type or label_type,
+            front=self.front,
         )
 
+    @classmethod
+    def compile_model(cls, at: Path | str) -> Path:
+        """A package made of a model as it comes: a `.tflite` that trains itself, or an extractor with its card.
+
+        It lies in a folder of its own among the temporary files: move it to where it is to stay. The source
+        is not changed. Raises `MLModelError`: IO for what is not there or cannot be read, GENERIC for what is
+        compiled already, and whatever is wrong with the file.
+        """
+        source = Path(at)
+        raw = raw_model(source)
+        package = Path(tempfile.mkdtemp(prefix="edge-agent-")) / source.stem
+        model = cls(
+            raw.head,
+            front=raw.front,
+            output_name=raw.output_name,
+            not_updatable_because=raw.not_updatable_because,
+            is_writable=True,
+        )
+        model.write(package)
+        return package
+
     def write(self, to: Path | str) -> None:
-        """Save as the directory `to`, which holds `model.json` and `head.npz`, whole or not at all.
+        """Save as the directory `to`, which holds `model.json`, `head.npz` and the files of frozen stages,
+        whole or not at all.
 
         Raises `MLModelError` UPDATE for a model that cannot be written, IO where the directory cannot be
         made, `StoreError` (`DiskFullError`) with the path when the disk refuses.
@@ -278,6 +209,7 @@ class MLModel:
                 MLModelErrorCode.UPDATE,
                 "only models from MLModel.factory and from an update that did not fail can be written",
             )
+        front, files = stored_front(self.front)
         package = ModelPackage(
             head=self.head.name,
             labels=self.classes,
@@ -293,8 +225,9 @@ class MLModel:
             parameter_descriptions=(
                 None if self._allowed is None else [description_to_json(one) for one in self._allowed]
             ),
+            front=front,
         )
-        write_package(Path(to), package, self.head.arrays())
+        write_package(Path(to), package, self.head.arrays(), files)
 
     @classmethod
     def load(
@@ -305,23 +238,26 @@ class MLModel:
     ) -> Self:
         """Read a written model. It predicts exactly as the one that was written; it cannot itself be written.
 
-        A file, such as a `.tflite` that trains itself, is read by the head in `heads` that knows its kind.
+        A file, such as a `.tflite` that trains itself, is read by the head that knows its kind.
 
-        Raises `MLModelError` with the path: IO when it is missing, damaged or of another format version,
-        CUSTOM_MODEL for a head that is not in `heads` (default: the built-in ones), PARAMETERS for a bad
-        configuration.
+        Raises `MLModelError` with the path: IO when it is missing, damaged or of another format version or a
+        model it links to is not there, CUSTOM_MODEL for a head that is not in `heads` (default: all that need
+        no plugin), PARAMETERS for a bad configuration.
         """
         configuration = usable_configuration(configuration)
         folder = Path(path)
+        if folder.is_file() and heads is None:
+            heads = every_head()
         from_file = file_reader(folder, heads)
         if from_file is not None:
             return cls(from_file(folder), configuration=configuration)
         package, arrays = read_package(folder)
         try:
-            head = head_named(package.head, heads).restore(arrays, package.learned)
+            head = head_named(package.head, heads_for(package.head, heads)).restore(arrays, package.learned)
             metadata = msgspec.convert(package.metadata, MLModelMetadata)
             allowed = package.parameter_descriptions
             descriptions = None if allowed is None else [description_from_json(one) for one in allowed]
+            front = opened_front(package.front, folder, configuration.parameters)
         except MLModelError as error:
             raise MLModelError(error.code, f"{folder}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -339,4 +275,5 @@ class MLModel:
             output_name=package.output_name,
             not_updatable_because=package.not_updatable_because,
             label_type=label_type_named(package.label_type),
+            front=front,
         )

@@ -21,13 +21,32 @@ from edge_agent.store.atomic import TEMPORARY_PREFIX, publish_directory, remove_
 FORMAT = 1
 """The version of the layout; older and newer ones are refused."""
 
-_DESCRIPTION_FILE = "model.json"
+DESCRIPTION_FILE = "model.json"
 _ARRAYS_FILE = "head.npz"
+_STAGE_PREFIX = "stage-"
 _numbers = itertools.count()
 
 
 class _Format(msgspec.Struct):
     format: int
+
+
+class StageEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen stage before the head."""
+
+    kind: str
+    described: dict[str, Any]
+    """What the stage says of itself."""
+    files: dict[str, str]
+    """The sha256 of each of its files, by name."""
+
+
+class FrontEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """The frozen stages of a pipeline."""
+
+    names: tuple[str, ...]
+    """Of all stages, the last among them."""
+    stages: tuple[StageEntry, ...]
 
 
 class ModelPackage(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,11 +64,13 @@ class ModelPackage(msgspec.Struct, frozen=True, kw_only=True):
     """What the head says of itself."""
     input_name: str = "features"
     output_name: str = "label"
-    label_type: Literal["", "string", "int64"] = ""
+    label_type: Literal["", "string", "int64", "double"] = ""
     """What the labels are; empty while the first update may decide."""
     not_updatable_because: str = ""
     parameter_descriptions: list[dict[str, Any]] | None = None
     """What the author allows, None for all that the head allows."""
+    front: FrontEntry | None = None
+    """The stages of a pipeline before its last one, which is the head; None for a model that is no pipeline."""
 
 
 class _ModelFile(ModelPackage, frozen=True, kw_only=True):
@@ -58,8 +79,13 @@ class _ModelFile(ModelPackage, frozen=True, kw_only=True):
     arrays_sha256: str
 
 
-def write_package(folder: Path, package: ModelPackage, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Save a model as the directory `folder`, whole or not at all.
+def write_package(
+    folder: Path,
+    package: ModelPackage,
+    arrays: Mapping[str, NDArray[Any]],
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Save a model as the directory `folder`, whole or not at all; `files` are those that its stages name.
 
     A new directory is built aside and renamed into place. In one that exists `model.json` is replaced last
     and in one step, so a model that was there stays loadable until then.
@@ -71,7 +97,7 @@ def write_package(folder: Path, package: ModelPackage, arrays: Mapping[str, NDAr
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     data = buffer.getvalue()
     if folder.is_dir():
-        _fill(folder, package, data)
+        _fill(folder, package, data, files or {})
         return
     staging = folder.parent / f"{TEMPORARY_PREFIX}{folder.name}-{os.getpid()}-{next(_numbers)}"
     try:
@@ -81,27 +107,50 @@ def write_package(folder: Path, package: ModelPackage, arrays: Mapping[str, NDAr
             MLModelErrorCode.IO, f"{folder}: cannot be written: {error.strerror or error}"
         ) from error
     try:
-        _fill(staging, package, data)
+        _fill(staging, package, data, files or {})
         publish_directory(staging, folder)
     finally:
         remove_tree(staging)
 
 
-def _fill(folder: Path, package: ModelPackage, data: bytes) -> None:
+def _fill(folder: Path, package: ModelPackage, data: bytes, files: Mapping[str, bytes]) -> None:
     digest = hashlib.sha256(data).hexdigest()
     # A model that is replaced keeps its arrays until the new description names the new ones.
-    replacing = (folder / _DESCRIPTION_FILE).exists()
+    replacing = (folder / DESCRIPTION_FILE).exists()
     name = f"head-{digest[:12]}.npz" if replacing else _ARRAYS_FILE
     content = _ModelFile(
-        **msgspec.structs.asdict(package), format=FORMAT, arrays_file=name, arrays_sha256=digest
+        **{one: getattr(package, one) for one in package.__struct_fields__},
+        format=FORMAT,
+        arrays_file=name,
+        arrays_sha256=digest,
     )
     write_file(folder / name, data)
-    write_file(
-        folder / _DESCRIPTION_FILE, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-    )
-    for path in folder.glob("head*.npz"):
-        if path.name != name:
-            remove_file(path)
+    kept = {name}
+    for stage in package.front.stages if package.front else ():
+        for file, sha256 in stage.files.items():
+            stored = folder / stored_name(file, sha256)
+            kept.add(stored.name)
+            if not stored.exists() or file_sha256(stored) != sha256:
+                write_file(stored, files[file])
+    write_file(folder / DESCRIPTION_FILE, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    for pattern in ("head*.npz", f"{_STAGE_PREFIX}*"):
+        for path in folder.glob(pattern):
+            if path.name not in kept:
+                remove_file(path)
+
+
+def stored_name(file: str, sha256: str) -> str:
+    """The name under which a model keeps a file of one of its stages."""
+    return f"{_STAGE_PREFIX}{sha256[:12]}-{Path(file).name}"
+
+
+def file_sha256(path: Path) -> str:
+    """The sum of a file's bytes; raises `MLModelError` IO where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def read_package(folder: Path) -> tuple[ModelPackage, dict[str, NDArray[Any]]]:
@@ -110,7 +159,7 @@ def read_package(folder: Path) -> tuple[ModelPackage, dict[str, NDArray[Any]]]:
     Raises `MLModelError` IO with the path when it is missing, damaged, or of a format that is too old or too
     new.
     """
-    path = folder / _DESCRIPTION_FILE
+    path = folder / DESCRIPTION_FILE
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -19,6 +19,7 @@ from edge_agent.ml.features import (
     MLFeatureValue,
     value_of,
 )
+from edge_agent.ml.front import Front
 from edge_agent.ml.providers import ArrayProvider, MLBatchProvider, sample_count
 
 _ROWS = 512
@@ -26,12 +27,15 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class Ports:
-    """The names, types and sizes of what a classifier takes and gives."""
+    """The names, types and sizes of what a model takes and gives: features or, before a front, whatever that
+    takes; a label with probabilities or, where there are `n_values`, numbers."""
 
     input_name: str
     output_name: str
     n_features: int
     label_type: MLFeatureType
+    front: Front | None = None
+    n_values: int | None = None
 
     @property
     def probabilities_name(self) -> str:
@@ -41,6 +45,8 @@ class Ports:
     @property
     def features(self) -> MLFeatureDescription:
         """What a sample is."""
+        if self.front is not None:
+            return self.front.input
         return MLFeatureDescription(
             self.input_name,
             MLFeatureType.MULTI_ARRAY,
@@ -49,8 +55,22 @@ class Ports:
 
     @property
     def label(self) -> MLFeatureDescription:
-        """What it is called; answered, and asked for in training."""
+        """What it is called, or the number it should be answered with; answered, and asked for in training."""
+        if self.n_values is not None and self.n_values > 1:
+            return MLFeatureDescription(
+                self.output_name,
+                MLFeatureType.MULTI_ARRAY,
+                multi_array_constraint=MLMultiArrayConstraint((self.n_values,), converts=True),
+            )
         return MLFeatureDescription(self.output_name, self.label_type)
+
+    @property
+    def outputs(self) -> dict[str, MLFeatureDescription]:
+        """Everything answered, by name."""
+        given = {self.output_name: self.label}
+        if self.n_values is None:
+            given[self.probabilities_name] = self.probabilities
+        return given
 
     @property
     def probabilities(self) -> MLFeatureDescription:
@@ -69,7 +89,7 @@ class Ports:
         count = sample_count(batch)
         for start in range(0, count, _ROWS):
             stop = min(start + _ROWS, count)
-            if isinstance(batch, ArrayProvider):
+            if isinstance(batch, ArrayProvider) and self.front is None:
                 yield start, batch.arrays(slice(start, stop))[0]
             else:
                 rows = [self.row(batch.features(at), f"sample {at}: ") for at in range(start, stop)]
@@ -79,20 +99,16 @@ class Ports:
         """The features [D] of a sample.
 
         Raises `MLModelError` FEATURE_TYPE for a missing feature, a wrong type, shape or a number that is not
-        finite.
+        finite, and whatever a stage of the front raises.
         """
         try:
             value = value_of(sample, self.input_name, missing=MLModelErrorCode.FEATURE_TYPE)
+            problem = input_problem(self.features, value)
+            if problem is not None:
+                raise MLModelError(MLModelErrorCode.FEATURE_TYPE, f"feature {self.input_name!r} is {problem}")
+            return value.multi_array_value if self.front is None else self.front.row(value)
         except MLModelError as error:
-            raise MLModelError(error.code, f"{who}{error}") from None
-        problem = self.features.problem(value)
-        if problem is None and not np.isfinite(value.multi_array_value).all():
-            problem = "an array with a number that is not a finite number"
-        if problem is not None:
-            raise MLModelError(
-                MLModelErrorCode.FEATURE_TYPE, f"{who}feature {self.input_name!r} is {problem}"
-            )
-        return value.multi_array_value
+            raise MLModelError(error.code, f"{who}{error}") from error
 
     def answers(
         self, P: NDArray[np.float64], classes: Sequence[Any], default: Any, unknown: NDArray[np.bool_]
@@ -113,3 +129,21 @@ class Ports:
             )
             for label, row, far in zip(labels, P, unknown, strict=True)
         ]
+
+    def value_answers(self, V: NDArray[np.float64]) -> list[MLDictionaryFeatureProvider]:
+        """Numbers [n, n_values], for each sample: a DOUBLE where there is one, an array of several."""
+        return [
+            MLDictionaryFeatureProvider(
+                {self.output_name: float(row[0]) if self.n_values == 1 else np.array(row)}
+            )
+            for row in V
+        ]
+
+
+def input_problem(wanted: MLFeatureDescription, value: MLFeatureValue) -> str | None:
+    """Why a value cannot be learned or predicted from, None where it can."""
+    problem = wanted.problem(value)
+    if problem is None and value.type is MLFeatureType.MULTI_ARRAY:
+        finite = np.isfinite(value.multi_array_value).all()
+        return None if finite else "an array with a number that is not a finite number"
+    return problem

@@ -38,7 +38,7 @@ class ArrayProvider(Protocol):
     def count(self) -> int:
         """How many samples there are."""
 
-    def arrays(self, indices: Rows) -> tuple[NDArray[Any], Sequence[str | int]]:
+    def arrays(self, indices: Rows) -> tuple[NDArray[Any], Sequence[str | int | float]]:
         """Features float32 [n, D] and the n labels of the given indices, in their order."""
 
 
@@ -123,7 +123,7 @@ class MatrixBatchProvider:
     Raises `MLModelError` GENERIC for what is no matrix and when the numbers of rows and labels differ.
     """
 
-    def __init__(self, X: NDArray[Any], labels: Sequence[str | int]) -> None:
+    def __init__(self, X: NDArray[Any], labels: Sequence[str | int | float]) -> None:
         count = label_count(labels)
         if not isinstance(X, np.ndarray) or X.ndim != 2 or len(X) != count:
             shape = getattr(X, "shape", type(X).__name__)
@@ -142,7 +142,7 @@ class MatrixBatchProvider:
         """The sample at an index."""
         return MLDictionaryFeatureProvider({FEATURES: self._X[at], LABEL: self._labels[at]})
 
-    def arrays(self, indices: Rows) -> tuple[NDArray[Any], Sequence[str | int]]:
+    def arrays(self, indices: Rows) -> tuple[NDArray[Any], Sequence[str | int | float]]:
         """Features [n, D] and labels of the given indices."""
         if isinstance(indices, slice):
             return self._X[indices], self._labels[indices]

@@ -91,7 +91,7 @@ class QuarantiningBatchProvider:
         """The good sample at an index."""
         return self._provider.features(self._good[at])
 
-    def arrays(self, indices: Rows) -> tuple[NDArray[Any], Sequence[str | int]]:
+    def arrays(self, indices: Rows) -> tuple[NDArray[Any], Sequence[str | int | float]]:
         """Features [n, D] and labels of good samples."""
         wanted = self._good[indices] if isinstance(indices, slice) else [self._good[at] for at in indices]
         if isinstance(self._provider, ArrayProvider):

@@ -50,13 +50,18 @@ def scoped_descriptions(
     descriptions: Iterable[MLParameterDescription], stage: str
 ) -> tuple[MLParameterDescription, ...]:
     """A stage's parameters as its pipeline describes them."""
-    return tuple(
-        replace(
-            one,
-            key=MLParameterKey(one.key.name, f"{stage}.{one.key.scope}" if one.key.scope else stage),
-        )
-        for one in descriptions
-    )
+    return tuple(replace(one, key=scoped(one.key, stage)) for one in descriptions)
+
+
+def scoped(key: MLParameterKey, stage: str) -> MLParameterKey:
+    """A key of a stage as its pipeline knows it: the name of the stage goes outside of other scopes."""
+    return MLParameterKey(key.name, f"{stage}.{key.scope}" if key.scope else stage)
+
+
+def only_links(given: Mapping[MLParameterKey, object]) -> dict[MLParameterKey, object]:
+    """The parameters that say where linked models are."""
+    names = {MLParameterKey.LINKED_MODEL_FILE_NAME.name, MLParameterKey.LINKED_MODEL_SEARCH_PATH.name}
+    return {key: value for key, value in given.items() if key.name in names}
 
 
 def _bad(message: str) -> MLModelError:

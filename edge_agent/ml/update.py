@@ -29,6 +29,7 @@ from edge_agent.ml.progress import (
     TrainingEvent,
 )
 from edge_agent.ml.quarantine import SkippingProvider
+from edge_agent.ml.stages import only_links
 from edge_agent.ml.task import MLTask, MLTaskState, TaskStateChange
 
 __all__ = [
@@ -79,10 +80,14 @@ class MLUpdateTask(MLTask):
         super().__init__(task_identifier=task_identifier)
         if progress_handlers is not None and completion_handler is not None:
             raise TypeError("give progress_handlers or completion_handler, not both")
-        base = for_model_at if isinstance(for_model_at, MLModel) else MLModel.load(for_model_at, heads=heads)
         configuration = (configuration or MLModelConfiguration()).copy()
-        self._descriptions = base.parameter_descriptions
-        values, given = split_layer_values(configuration.parameters)
+        base = for_model_at
+        if not isinstance(base, MLModel):
+            # Where a linked model is has to be known before anything else can be.
+            linked = MLModelConfiguration(parameters=only_links(configuration.parameters))
+            base = MLModel.load(base, linked, heads=heads)
+        self._descriptions = base.learning_parameters
+        values, given = split_layer_values(base.unscoped(configuration.parameters))
         self._parameters = resolve(self._descriptions, given)
         if not base.is_updatable:
             raise MLModelError(
@@ -90,7 +95,7 @@ class MLUpdateTask(MLTask):
             )
         self._head = with_layer_values(base.head.copy(), values)
         self._rows = TrainingRows(
-            training_data,
+            base.learnable(training_data),
             n_features=base.n_features,
             feature_name=base.input_name,
             label_name=base.output_name,
@@ -157,7 +162,7 @@ class MLUpdateTask(MLTask):
                 MLModelErrorCode.UPDATE,
                 "parameters can be replaced only while a progress handler of the task runs",
             )
-        values = resolve(self._descriptions, {**self._parameters, **given})
+        values = resolve(self._descriptions, {**self._parameters, **self._base.unscoped(given)})
         fixed = {one.key for one in self._descriptions if not one.adjustable_in_progress}
         changed = {key: value for key, value in values.items() if value != self._parameters[key]}
         for key in changed:
@@ -277,7 +282,11 @@ class MLUpdateTask(MLTask):
         self, model: MLModel, event: MLUpdateProgressEvent, metrics: Mapping[MLMetricKey, float]
     ) -> MLUpdateContext:
         return MLUpdateContext(
-            self, model, event, MappingProxyType(dict(metrics)), MappingProxyType(dict(self._parameters))
+            self,
+            model,
+            event,
+            MappingProxyType(dict(metrics)),
+            MappingProxyType(self._base.scoped(self._parameters)),
         )
 
     def _metrics_of(self, progress: TrainingProgress | None) -> dict[MLMetricKey, float]:

@@ -17,10 +17,11 @@ from edge_agent.ml.batches import (
     Block,
     MatrixBatchProvider,
     MLBatchProvider,
+    TrainingRows,
     feature_blocks,
     mini_batches,
-    training_rows,
 )
+from edge_agent.ml.features import MLFeatureType
 from edge_agent.ml.heads.protocol import Head, Matrix, Parameters, Training, TrainingProgress, stored_array
 from edge_agent.ml.labels import label_type_of
 from edge_agent.ml.model import BUILT_IN_HEADS, MLModel, MLModelMetadata
@@ -50,8 +51,7 @@ class TrainableHead:
 
     Classes: the labels given with the file name its outputs in their order. Labels that are met later take
     the next free outputs, those met together sorted; an update with more labels than outputs is refused.
-    A regression (see `training_layout`) has no classes: labels are texts of its numbers
-    (`RegressionBatchProvider`) or whole numbers, and `values` answers.
+    A regression (see `training_layout`) has no classes: it learns and answers numbers (`values`).
     """
 
     name: ClassVar[str] = "tflite"
@@ -147,7 +147,10 @@ class TrainableHead:
         finished.
         """
         settings = resolve(self.parameter_descriptions, parameters)
-        rows = training_rows(data)
+        rows = data
+        if not isinstance(rows, TrainingRows):
+            kind = MLFeatureType.DOUBLE if self.n_values is not None else None
+            rows = TrainingRows(rows, label_type=kind)
         if rows.n_features != self.n_features:
             raise MLModelError(
                 MLModelErrorCode.UPDATE,
@@ -190,15 +193,10 @@ class TrainableHead:
             yield n, (pool[order], [names[at] for at in order])
 
     def _check_labels(self, rows: MLBatchProvider) -> None:
-        start = 0
         new: set[Any] = set()
         for _, labels in feature_blocks(rows):
             if self._layout.is_classifier:
                 new.update(labels)
-            else:
-                for index, label in enumerate(labels, start):
-                    _number(label, f"sample {index}: ")
-            start += len(labels)
         classes = (*self._classes, *sorted(new - set(self._classes)))
         if len(classes) > self._layout.n_outputs:
             raise MLModelError(
@@ -212,7 +210,7 @@ class TrainableHead:
         if self._layout.is_classifier:
             number = {label: column for column, label in enumerate(self._classes)}
             return np.array([number[label] for label in labels], dtype=np.int64)
-        return np.array([_number(label, "") for label in labels])
+        return np.array(labels, dtype=np.float64)
 
     def _check_weights(self, epoch: int) -> None:
         weights = self.model.weights()
@@ -238,6 +236,11 @@ class TrainableHead:
         # An output without a label has taken part in training only as what a sample is not.
         P = self.model.probabilities(X)[:, : len(self._classes)] + np.finfo(np.float64).tiny
         return np.asarray(P / P.sum(axis=1, keepdims=True))
+
+    @property
+    def n_values(self) -> int | None:
+        """How many numbers a regression answers; None for a classifier."""
+        return None if self._layout.is_classifier else self._layout.n_outputs
 
     def values(self, X: NDArray[Any]) -> Matrix:
         """What the model says of features [n, D], as numbers [n, n_outputs]: a regression's answers."""
@@ -293,8 +296,7 @@ class RegressionBatchProvider(MatrixBatchProvider):
     """A batch over features [n, D] and the n numbers that a regression should answer."""
 
     def __init__(self, X: NDArray[Any], values: Sequence[float] | NDArray[Any]) -> None:
-        # repr gives back the same number to the last bit.
-        super().__init__(X, [repr(float(value)) for value in values])
+        super().__init__(X, [float(value) for value in values])
 
 
 TRAINABLE_HEADS: Mapping[str, type[Head]] = MappingProxyType(
@@ -326,16 +328,3 @@ def trainable_model(
         parameters=parameters,
         is_writable=True,
     )
-
-
-def _number(label: Any, who: str) -> float:
-    try:
-        value = float(label)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise MLModelError(
-            MLModelErrorCode.FEATURE_TYPE,
-            f"{who}the label {label!r} is not a number, which a regression needs",
-        )
-    return value

@@ -13,10 +13,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.batches import MatrixBatchProvider
+from edge_agent.ml.batches import MatrixBatchProvider, MLArrayBatchProvider
 from edge_agent.ml.features import MLDictionaryFeatureProvider
 from edge_agent.ml.heads.protocol import FileHead, Head
-from edge_agent.ml.model import MLModel, MLModelConfiguration
+from edge_agent.ml.model import BUILT_IN_HEADS, MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLParameterKey as Key
 from edge_agent.ml.update import (
     MLMetricKey,
@@ -125,7 +125,7 @@ def test_labels_are_columns_in_the_order_given(digits: tuple[Any, list[str]]) ->
 NEW_PROCESS = """
 import sys
 import numpy as np
-from edge_agent.ml.model import MLModel
+from edge_agent.ml.model import BUILT_IN_HEADS, MLModel
 from edge_agent.vision.trainable_head import TRAINABLE_HEADS
 
 model = MLModel.load(sys.argv[1], heads=TRAINABLE_HEADS)
@@ -189,9 +189,9 @@ def test_labels_may_be_whole_numbers(digits: tuple[Any, list[str]], tmp_path: Pa
 
 
 def test_the_built_in_heads_read_no_such_file() -> None:
-    """Without them the sentence says so, rather than that a directory is missing."""
+    """Where only they are given, the sentence says so, rather than that a directory is missing."""
     with pytest.raises(MLModelError, match="no head given reads such files") as caught:
-        MLModel.load(SMALL)
+        MLModel.load(SMALL, heads=BUILT_IN_HEADS)
 
     assert caught.value.code is MLModelErrorCode.IO
 
@@ -375,10 +375,27 @@ def test_a_regression_is_driven_by_the_same_task(regression: Path, tmp_path: Pat
     model = updated(regression, RegressionBatchProvider(X, 3 * X[:, 0] - 1), epochs=30)
     model.write(tmp_path / "line")
 
-    again = MLModel.load(tmp_path / "line", heads=TRAINABLE_HEADS)
-    assert isinstance(again.head, TrainableHead)
-    np.testing.assert_allclose(again.head.values(np.array([[2.0], [0.0]])), [[5.0], [-1.0]], atol=1e-3)
-    assert model.classes == ()
+    again = MLModel.load(tmp_path / "line")
+    answers = again.predictions(
+        MLArrayBatchProvider(dictionary={"features": [np.array([2.0]), np.array([0.0])]})
+    )
+    numbers = [answers.features(at).feature_value("label").double_value for at in range(2)]
+    np.testing.assert_allclose(numbers, [5.0, -1.0], atol=1e-3)
+    assert again.model_description.predicted_probabilities_name is None
+    assert again.model_description.class_labels is None
+
+
+def test_a_regression_learns_from_samples_of_doubles_and_whole_numbers(regression: Path) -> None:
+    """The number to answer with is a value of its own, not a text."""
+    rows = [
+        MLDictionaryFeatureProvider({"features": np.array([x], np.float32), "label": label})
+        for x, label in ((-1.0, -4), (0.0, -1.0), (1.0, 2), (2.0, 5.0))
+    ]
+
+    model = updated(regression, MLArrayBatchProvider(rows * 5), epochs=60)
+
+    answer = model.prediction(MLDictionaryFeatureProvider({"features": np.array([3.0])}))
+    assert answer["label"].double_value == pytest.approx(8.0, abs=1e-2)
 
 
 def test_a_file_for_one_sample_a_step_fixes_the_mini_batch(regression: Path) -> None:
@@ -396,10 +413,10 @@ def test_a_file_for_one_sample_a_step_fixes_the_mini_batch(regression: Path) -> 
 
 def test_a_label_that_is_no_number_is_named(regression: Path) -> None:
     """The sample's index and its label, before anything is learned."""
-    for label in ("five", "nan", "inf"):
-        error = failure(trainable_model(regression), MatrixBatchProvider(np.ones((3, 1)), ["1", "2", label]))
+    for label in ("five", float("nan"), float("inf")):
+        error = failure(trainable_model(regression), MatrixBatchProvider(np.ones((3, 1)), [1.0, 2, label]))
         assert error.code is MLModelErrorCode.FEATURE_TYPE
-        assert f"sample 2: the label {label!r}" in str(error)
+        assert f"sample 2: the label is {label!r}" in str(error)
 
 
 def test_the_last_mini_batch_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:

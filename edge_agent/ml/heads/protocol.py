@@ -23,6 +23,7 @@ __all__ = [
     "Training",
     "TrainingProgress",
     "TunableHead",
+    "ValueHead",
     "check_head",
     "is_layer_key",
     "layered",
@@ -110,6 +111,18 @@ class FileHead(Protocol):
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
         """The head that a file holds; raises `MLModelError` with the path when it holds none."""
+
+
+@runtime_checkable
+class ValueHead(Protocol):
+    """What a head may have besides: numbers for an answer, in place of a label with probabilities."""
+
+    @property
+    def n_values(self) -> int | None:
+        """How many numbers it answers; None when it answers labels after all."""
+
+    def values(self, X: NDArray[np.float32]) -> Matrix:
+        """Numbers [n, n_values] for features [n, D]."""
 
 
 @runtime_checkable

@@ -1,0 +1,87 @@
+"""This is where the samples of a pipeline become features, each of them once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.features import MLFeatureProvider, value_of
+from edge_agent.ml.front import Front
+from edge_agent.ml.labels import plain_label
+from edge_agent.ml.ports import input_problem
+from edge_agent.ml.providers import MLBatchProvider, Rows, sample_count
+from edge_agent.ml.values import MLFeatureType
+
+MOST_IN_MEMORY = 16 * 1024 * 1024
+"""In bytes: features of more samples wait in a file without a name, in the folder for temporary files."""
+
+
+class ExtractedBatchProvider:
+    """The samples of another batch as the last stage of a pipeline learns them.
+
+    Each is extracted when it is first asked for; every later epoch finds its features ready.
+    """
+
+    def __init__(
+        self, provider: MLBatchProvider, front: Front, *, label_name: str, label_type: MLFeatureType | None
+    ) -> None:
+        self._provider = provider
+        self._front = front
+        self._label_name = label_name
+        self._label_type = label_type
+        self._count = sample_count(provider)
+        shape = (self._count, front.n_features)
+        self._X: NDArray[np.float32]
+        if self._count * front.n_features * 4 <= MOST_IN_MEMORY:
+            self._X = np.empty(shape, np.float32)
+        else:
+            # The file has no name from the start, so nothing of it stays whatever happens to this process.
+            with tempfile.TemporaryFile() as file:
+                self._X = np.memmap(file, np.float32, "w+", shape=shape)
+        self._labels: list[Any] = [None] * self._count
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return self._count
+
+    def features(self, at: int) -> MLFeatureProvider:
+        """The sample at an index, before extraction."""
+        return self._provider.features(at)
+
+    def arrays(self, indices: Rows) -> tuple[NDArray[Any], Sequence[str | int | float]]:
+        """Features float32 [n, D] and labels of the given indices.
+
+        Raises `MLModelError`, naming the index: UPDATE for a missing feature and for a size or shape that the
+        pipeline does not take, FEATURE_TYPE for another type.
+        """
+        wanted = list(range(self._count)[indices] if isinstance(indices, slice) else indices)
+        for at in wanted:
+            if self._labels[at] is None:
+                self._extract(at)
+        return np.array(self._X[wanted]), [self._labels[at] for at in wanted]
+
+    def _extract(self, at: int) -> None:
+        sample = self._provider.features(at)
+        name = self._front.input.name
+        try:
+            value = value_of(sample, name, missing=MLModelErrorCode.UPDATE)
+            label = plain_label(
+                value_of(sample, self._label_name, missing=MLModelErrorCode.UPDATE),
+                self._label_name,
+                self._label_type,
+            )
+            problem = input_problem(self._front.input, value)
+            if problem is not None:
+                other = value.type is not self._front.input.type or value.is_undefined
+                code = MLModelErrorCode.FEATURE_TYPE if other else MLModelErrorCode.UPDATE
+                raise MLModelError(code, f"feature {name!r} is {problem}")
+            self._X[at] = self._front.row(value)
+        except MLModelError as error:
+            raise MLModelError(error.code, f"sample {at}: {error}") from error
+        self._labels[at] = label
