@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.metrics import MLClassifierMetrics
     from edge_agent.ml.model import MLModel
     from edge_agent.ml.parameters import MLKey, MLNumericConstraint, MLParameterDescription, MLParameterKey
+    from edge_agent.ml.pipeline import extractor_model, linked_model, make_pipeline
     from edge_agent.ml.pixels import MLPixelFormat, PixelBuffer
     from edge_agent.ml.progress import (
         MLMetricKey,
@@ -95,6 +96,7 @@ _ROOMS = {
     "ml.metrics": "MLClassifierMetrics",
     "ml.model": "MLModel",
     "ml.parameters": "MLKey MLNumericConstraint MLParameterDescription MLParameterKey",
+    "ml.pipeline": "extractor_model linked_model make_pipeline",
     "ml.pixels": "MLPixelFormat PixelBuffer",
     "ml.progress": "MLMetricKey MLUpdateContext MLUpdateProgressEvent MLUpdateProgressHandlers",
     "ml.providers": "MLArrayBatchProvider MLBatchProvider MatrixBatchProvider",
@@ -173,9 +175,12 @@ __all__ = [
     "RegressionBatchProvider",
     "SgdParams",
     "__version__",
+    "extractor_model",
     "hookimpl",
     "image_value",
     "image_value_at",
+    "linked_model",
+    "make_pipeline",
     "trainable_model",
 ]
 

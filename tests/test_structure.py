@@ -90,7 +90,7 @@ DOORS = {
     "click": {"cli", "cli.*"},
     "fcntl": {"store.lock"},
     # What is imported by a text escapes the storeys: the public names, lazy commands, the runtime of two names.
-    "importlib.import_module": {"", "cli", "vision.runtime"},
+    "importlib.import_module": {"ml.kinds", "", "cli", "vision.runtime"},
     "pluggy": {"hookspecs", "plugins"},
     "rich": {"cli", "cli.*"},
     "signal": {"agent.daemon", "vision.worker"},
