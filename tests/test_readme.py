@@ -64,20 +64,6 @@ def test_every_local_link_leads_somewhere() -> None:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-def test_the_core_ml_example_runs(tmp_path: Path) -> None:
-    """The program in docs/core-ml.md trains, tells its events and recognises what it was not shown."""
-    [program] = re.findall(
-        r"^```python\n(.*?)^```$", (PROJECT / "docs" / "core-ml.md").read_text(), re.M | re.S
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith("TRAINING_BEGIN")
-    assert done.stdout.splitlines()[-1] == "cat"
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_sixty_seconds_to_a_first_version(tmp_path: Path) -> None:
