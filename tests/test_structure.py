@@ -54,12 +54,12 @@ STOREYS = """
     ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
-    ml.kinds | vision.signatures | vision.trial
+    ml.kinds | ml.fits | vision.signatures | vision.trial
     ml.heads.built_in
     ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
     ml.ports | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.flatbuffer
-    ml.discriminant | ml.networks
+    ml.discriminant | ml.networks | ml.fits.protocol
     ml.layers | ml.losses | ml.descent
     ml.heads.protocol | ml.estimates | store.training_set
     ml.arrays | ml.front

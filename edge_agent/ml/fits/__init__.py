@@ -1,0 +1,1 @@
+"""This is where the ways to train a head in iterations are listed."""
