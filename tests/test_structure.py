@@ -49,8 +49,11 @@ STOREYS = """
     ml.authoring.neighbors | ml.authoring.network
     ml.authoring.training
     ml.authoring.blueprint | ml.authoring.hyperparameters | ml.authoring.labels
+    ml.personal
+    ml.succession
+    ml.generations
     ml.update | vision.engine | vision.worker | store.registry
-    vision.child | vision.trainable_head | ml.pipeline
+    ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
     ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
@@ -64,7 +67,8 @@ STOREYS = """
     ml.heads.protocol | ml.estimates | store.training_set
     ml.arrays | ml.front
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
-    agent.settling | ml.labels | ml.providers
+    agent.settling | ml.labels | ml.pending | ml.providers
+    ml.sample_files
     agent.status | agent.listing | ml.description | ml.features
     ml.constraints
     ml.exemplars | ml.neighbors

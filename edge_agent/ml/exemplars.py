@@ -78,6 +78,11 @@ class Exemplars:
         codes[at] = classes.index(label)
         return replace(self, codes=codes, classes=classes).only(np.arange(len(self)))
 
+    def indices_of(self, x: NDArray[Any]) -> list[int]:
+        """The indices of all rows that are these D numbers."""
+        row = np.asarray(x, dtype=np.float32)
+        return [int(at) for at in np.flatnonzero((self.rows == row).all(axis=1))]
+
     def newest(self, per_class: int) -> Self:
         """At most so many rows of each class, those that came last."""
         keep = np.zeros(len(self), dtype=np.bool_)

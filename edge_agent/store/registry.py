@@ -113,16 +113,20 @@ class VersionRegistry:
             if current is None:
                 raise NotFoundError("nothing has been published yet, so there is nothing to go back to")
             to = current.parent
-            if to is None or to not in self._numbers():
+            if to is None or to not in self.numbers():
                 raise NotFoundError(f"version {current.number} has no earlier version to go back to")
         self.verify(to)
         self._point_to(to)
         return self.get(to)
 
+    def withdraw(self) -> None:
+        """Let no version answer, and keep them all; for those who have another answer then."""
+        self._point_to(0)
+
     def heal(self) -> Version | None:
         """Write into `current` the version that answers because the one named there is damaged."""
         version = self.current()
-        if version is not None and self._pointed() != version.number:
+        if version is not None and self.pointed() != version.number:
             self._point_to(version.number)
         return version
 
@@ -130,7 +134,7 @@ class VersionRegistry:
         """Remove all but the newest `keep` versions, the current one and its parent. The numbers removed."""
         current = self.current()
         protected = {current.number, current.parent} if current is not None else set()
-        removed = [number for number in self._numbers()[: -keep if keep else None] if number not in protected]
+        removed = [number for number in self.numbers()[: -keep if keep else None] if number not in protected]
         for number in removed:
             self.remove(number)
         return removed
@@ -138,14 +142,14 @@ class VersionRegistry:
     def remove(self, number: int) -> None:
         """Remove one version for good; its number is never given again. `StoreError` for the current one."""
         self._known(number)
-        if number == self._pointed():
+        if number == self.pointed():
             raise StoreError(f"version {number} is the current one; roll back to another first")
         self._discard(number)
 
     def remove_all(self) -> None:
         """Remove every version, the current one too; numbers are not given again."""
         remove_file(self._pointer)
-        for number in self._numbers():
+        for number in self.numbers():
             self._discard(number)
 
     def clean(self) -> list[str]:
@@ -153,7 +157,7 @@ class VersionRegistry:
         removed: list[str] = []
         for pending in self._staging.glob("*" + _PENDING):
             number = int(pending.stem) if _NUMBER.fullmatch(pending.stem) else -1
-            if number != self._pointed() and self._path(number).is_dir():
+            if number != self.pointed() and self._path(number).is_dir():
                 self._discard(number)
                 removed.append(f"version {number}, which was never published")
             remove_file(pending)
@@ -173,7 +177,7 @@ class VersionRegistry:
         """Every published version with a readable manifest, oldest first; `damage` names the others."""
         current = self._current_or_none()
         versions: list[Version] = []
-        for number in self._numbers():
+        for number in self.numbers():
             try:
                 versions.append(self._version(read_manifest(self._path(number), number), current))
             except StoreError as error:
@@ -181,23 +185,23 @@ class VersionRegistry:
         return versions
 
     def current(self) -> Version | None:
-        """The version that answers, verified; `None` before the first is published.
+        """The version that answers, verified; `None` before the first is published and after `withdraw()`.
 
-        When the one named in `current` is damaged it is its parent, or else the next older one that verifies,
-        or a newer one where no older is left,
-        and `damage` says so; only `heal()` repairs the pointer. Raises `DamagedError` when none verifies.
+        When the one named in `current` is damaged it is its parent, or else the next older one that verifies, or
+        a newer one where no older is left, and `damage` says so; only `heal()` repairs the pointer. Raises
+        `DamagedError` when none verifies.
         Files are read again only when their size, time of change or identity differ from the last time.
         """
         while True:
             self.damage = []
-            pointed = self._pointed()
+            pointed = self.pointed()
             try:
                 version = self._resolve(pointed)
             except DamagedError:
-                if self._pointed() == pointed:
+                if self.pointed() == pointed:
                     raise
                 continue
-            if self._pointed() == pointed:  # else another process published or rolled back meanwhile
+            if self.pointed() == pointed:  # else another process published or rolled back meanwhile
                 return version
 
     def get(self, number: int) -> Version:
@@ -215,6 +219,29 @@ class VersionRegistry:
         self._verified[number] = signature
         return manifest
 
+    def numbers(self) -> list[int]:
+        """The published versions, oldest first; a pending one counts once `current` names it."""
+        with translated(self._versions, "list the versions"):
+            try:
+                numbers = sorted(
+                    int(path.name) for path in self._versions.iterdir() if _NUMBER.fullmatch(path.name)
+                )
+            except FileNotFoundError:
+                return []
+        pointed = self.pointed()
+        return [number for number in numbers if number == pointed or not self._pending(number).exists()]
+
+    def pointed(self) -> int | None:
+        """The number in `current`, 0 after `withdraw()`, None where none can be read; nothing is verified."""
+        try:
+            text = self._pointer.read_text("ascii").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+        except OSError as error:
+            self._note(f"{self._pointer}: cannot be read: {error.strerror}")
+            return None
+        return int(text) if _NUMBER.fullmatch(text) else None
+
     # ------------------------------------------------------------------
 
     def _current_or_none(self) -> Version | None:
@@ -224,23 +251,20 @@ class VersionRegistry:
             return None
 
     def _resolve(self, pointed: int | None) -> Version | None:
-        numbers = self._numbers()
-        if pointed is None and not numbers:
+        numbers = self.numbers()
+        if pointed == 0 or (pointed is None and not numbers):
             return None
         candidates = [pointed] if pointed is not None else []
         if pointed is None:
             self._note(f"{self._pointer}: does not name a version")
-        with contextlib.suppress(StoreError):
-            if (
-                pointed is not None
-                and (parent := read_manifest(self._path(pointed), pointed).parent) is not None
-            ):
-                candidates.append(parent)
+        else:
+            with contextlib.suppress(StoreError):
+                parent = read_manifest(self._path(pointed), pointed).parent
+                candidates += [] if parent is None else [parent]
         below = pointed if pointed is not None else numbers[-1] + 1
         candidates += [number for number in reversed(numbers) if number < below and number not in candidates]
-        candidates += [
-            number for number in numbers if number > below
-        ]  # better one rolled back from than none
+        # Better one that was rolled back from than none.
+        candidates += [number for number in numbers if number > below]
         for number in candidates:
             try:
                 manifest = self._checked(number)
@@ -273,32 +297,10 @@ class VersionRegistry:
     def _pending(self, number: int) -> Path:
         return self._staging / (_name(number) + _PENDING)
 
-    def _numbers(self) -> list[int]:
-        """The published versions, oldest first; a pending one counts once `current` names it."""
-        with translated(self._versions, "list the versions"):
-            try:
-                numbers = sorted(
-                    int(path.name) for path in self._versions.iterdir() if _NUMBER.fullmatch(path.name)
-                )
-            except FileNotFoundError:
-                return []
-        pointed = self._pointed()
-        return [number for number in numbers if number == pointed or not self._pending(number).exists()]
-
     def _known(self, number: int, *, pending: bool = False) -> None:
-        if number not in self._numbers() and not (pending and self._path(number).is_dir()):
-            known = ", ".join(map(str, self._numbers())) or "none"
+        if number not in self.numbers() and not (pending and self._path(number).is_dir()):
+            known = ", ".join(map(str, self.numbers())) or "none"
             raise NotFoundError(f"there is no version {number}; there are: {known}")
-
-    def _pointed(self) -> int | None:
-        try:
-            text = self._pointer.read_text("ascii").strip()
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
-        except OSError as error:
-            self._note(f"{self._pointer}: cannot be read: {error.strerror}")
-            return None
-        return int(text) if _NUMBER.fullmatch(text) else None
 
     def _point_to(self, number: int) -> None:
         line = f"{_name(number)}\n".encode()
@@ -312,7 +314,7 @@ class VersionRegistry:
         numbers = [int(path.name) for path in self._versions.glob("*") if _NUMBER.fullmatch(path.name)]
         with contextlib.suppress(OSError, ValueError):
             numbers.append(int(self._highest.read_text("ascii")))
-        return max([*numbers, self._pointed() or 0], default=0) + 1
+        return max([*numbers, self.pointed() or 0], default=0) + 1
 
     def _discard(self, number: int) -> None:
         """Take a version out of the listing in one step, then remove its files."""
@@ -327,7 +329,7 @@ class VersionRegistry:
     def _abandon(self, number: int) -> None:
         """Undo a publication that failed; what the disk refuses to remove now, `clean()` removes later."""
         with contextlib.suppress(StoreError):
-            if self._pointed() != number:
+            if self.pointed() != number:
                 self.clean()
 
 

@@ -527,3 +527,17 @@ def test_a_version_that_did_not_change_is_not_read_again(three):
 
     assert three.current().number == 2
     assert len(opened) == 1
+
+
+def test_after_withdrawing_no_version_answers_and_all_are_kept(three):
+    """The next one that is published or rolled back to answers again; numbers go on."""
+    three.withdraw()
+
+    assert three.pointed() == 0
+    assert three.current() is None
+    assert three.damage == []
+    assert [version.number for version in three.versions()] == [1, 2, 3]
+    assert three.roll_back(2).number == 2
+    three.withdraw()
+    assert three.publish(fill, facts()).number == 4
+    assert three.current().number == 4

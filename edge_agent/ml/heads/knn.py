@@ -178,6 +178,14 @@ class KNearestNeighborsHead:
         """Give a sample another label; one that has no sample left is forgotten."""
         self._know(self._exemplars.relabelled(index, label))
 
+    def indices_of(self, x: NDArray[Any]) -> list[int]:
+        """Where in `exemplars` the features [D] are, every time they are remembered."""
+        return self._exemplars.indices_of(x)
+
+    def label_at(self, index: int) -> Any:
+        """The label of the sample at an index in `exemplars`."""
+        return self.classes_[self._exemplars.codes[index]]
+
     def _nearest(self, X: NDArray[np.float32], k: int) -> tuple[Matrix, NDArray[np.intp]]:
         """Distances and indices [n, min(k, N)] of the nearest, by the distance in force."""
         cosine = self._settings[Key.DISTANCE] == "cosine"
