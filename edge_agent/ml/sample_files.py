@@ -1,11 +1,12 @@
 """This is where samples are kept in a file by value: every feature with its type, and nothing but data.
 
 An npz file: `samples.json` in it says name and type of each feature and has texts and numbers as they are;
-arrays and pixels are the other members, which it names.
+arrays and pixels are the other members, which it names. The SHA-256 of all that follows it, 32 bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -26,6 +27,7 @@ FORMAT = 1
 """The version of the layout; another one is refused."""
 
 _INDEX = "samples.json"
+_DIGEST_BYTES = 32
 
 Sample = Mapping[str, MLFeatureValue]
 
@@ -43,7 +45,8 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     arrays[_INDEX] = np.frombuffer(index.encode("utf-8", "surrogatepass"), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_file(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_file(path, data + hashlib.sha256(data).digest())
 
 
 def read_samples(path: Path) -> list[MLDictionaryFeatureProvider]:
@@ -52,7 +55,14 @@ def read_samples(path: Path) -> list[MLDictionaryFeatureProvider]:
     Raises `MLModelError` IO with the path when it is missing, damaged or of another format.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    data, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != digest:
+        raise _unreadable(path, "its bytes are not the ones that were written")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         content = json.loads(arrays[_INDEX].tobytes().decode("utf-8", "surrogatepass"))
         if content["format"] != FORMAT:
@@ -61,9 +71,7 @@ def read_samples(path: Path) -> list[MLDictionaryFeatureProvider]:
             MLDictionaryFeatureProvider({name: _value(one, arrays) for name, one in sample.items()})
             for sample in content["samples"]
         ]
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path, f"damaged: {error}") from error
 
 

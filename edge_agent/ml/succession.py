@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_agent.errors import HomeError, HomeLockedError, MLModelError, MLModelErrorCode, StoreError
 from edge_agent.ml.configuration import MLModelConfiguration, usable_configuration
+from edge_agent.ml.examples import same_answers
 from edge_agent.ml.generations import FACTORY, Change, Generation, Generations, usable
 from edge_agent.ml.heads.protocol import Head, split_layer_values
 from edge_agent.ml.model import MLModel
@@ -163,17 +164,18 @@ class Succession:
             raise MLModelError(MLModelErrorCode.UPDATE, "the update was cancelled; the model is as it was")
         return task.model, metrics
 
-    def publish(self, model: MLModel, change: Change, same: Callable[[MLModel, MLModel], bool]) -> Generation:
-        """Save a model as a generation, open that again, and let it answer if `same` holds of the two.
+    def publish(self, model: MLModel, change: Change, samples: MLBatchProvider | None = None) -> Generation:
+        """Save a model as a generation, open that again, and let it answer if the two answer the same.
 
-        Raises `MLModelError` UPDATE when it does not hold, IO when what was saved cannot be read; then, and
-        when the disk refuses, the old model goes on answering.
+        Both are asked about `samples` and about made-up ones. Raises `MLModelError` UPDATE when they differ,
+        IO when what was saved cannot be read; then, and when the disk refuses, the old model goes on
+        answering.
         """
         reopened: list[MLModel] = []
 
         def check(path: Path) -> None:
             again = self.opened(path)
-            if again.classes != model.classes or not same(model, again):
+            if not same_answers(model, again, samples):
                 raise MLModelError(
                     MLModelErrorCode.UPDATE,
                     f"{path}: the saved model does not answer as the one that was trained; it is not used",
