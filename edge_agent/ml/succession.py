@@ -13,7 +13,9 @@ from edge_agent.ml.configuration import MLModelConfiguration, usable_configurati
 from edge_agent.ml.examples import same_answers
 from edge_agent.ml.generations import FACTORY, Change, Generation, Generations, usable
 from edge_agent.ml.heads.protocol import Head, split_layer_values
+from edge_agent.ml.links import LinkedStage
 from edge_agent.ml.model import MLModel
+from edge_agent.ml.parameters import MLParameterKey
 from edge_agent.ml.pending import PendingSamples
 from edge_agent.ml.progress import TRAINING_OVER, MLUpdateContext, MLUpdateProgressHandlers
 from edge_agent.ml.providers import MLBatchProvider
@@ -21,6 +23,8 @@ from edge_agent.ml.task import TaskStateChange
 from edge_agent.ml.update import MLUpdateTask
 from edge_agent.store.atomic import make_folder, remove_file, write_file
 from edge_agent.store.lock import ProcessLock
+
+_SEARCH_PATH = MLParameterKey.LINKED_MODEL_SEARCH_PATH
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,7 @@ class Succession:
         self._resetting = folder / "resetting"
         self._for_factory = usable_configuration(configuration)
         self._for_generations = self._for_factory.copy()
-        # An update replaced the weights; what was set in their place before it would undo that.
-        self._for_generations.parameters = split_layer_values(self._for_factory.parameters)[1]
+        self._for_generations.parameters = _for_later(self._for_factory.parameters)
         self._heads = heads
         self._live: Live | None = None
         self._opening = threading.Lock()
@@ -83,8 +86,19 @@ class Succession:
             return self._live
 
     def factory(self) -> MLModel:
-        """The model that everything began with."""
-        return MLModel.load(self._factory_path, self._for_factory, self._heads)
+        """The model that everything began with; what it links to is where it is, wherever it is written."""
+        model = MLModel.load(self._factory_path, self._for_factory, self._heads)
+        front = model.front
+        links = {
+            _SEARCH_PATH.scoped_to(name): str(stage.path.parent.absolute())
+            for name, stage in (() if front is None else zip(front.names, front.stages, strict=False))
+            if isinstance(stage, LinkedStage)
+        }
+        if not links:
+            return model
+        configuration = self._for_factory.copy()
+        configuration.parameters = {**configuration.parameters, **links}
+        return MLModel.load(self._factory_path, configuration, self._heads)
 
     def opened(self, path: Path) -> MLModel:
         """The model of a generation, from where it lies."""
@@ -229,3 +243,16 @@ class Succession:
         self.generations.clear()
         self.pending.clear()
         remove_file(self._resetting)
+
+
+def _for_later(parameters: Mapping[MLParameterKey, object]) -> dict[MLParameterKey, object]:
+    """What is set on the factory model, without what would be wrong for a model made from it.
+
+    An update replaced the weights, and what was set in their place before would undo that. A folder that is
+    relative is meant from the factory model; its updates know where that was.
+    """
+    return {
+        key: value
+        for key, value in split_layer_values(parameters)[1].items()
+        if key.name != _SEARCH_PATH.name or str(value).startswith(("/", "$"))
+    }

@@ -22,6 +22,8 @@ from edge_agent.ml.model import BUILT_IN_HEADS, MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLParameterKey as Key
 from edge_agent.ml.pending import PendingSamples
 from edge_agent.ml.personal import PersonalModel
+from edge_agent.ml.pipeline import extractor_model, linked_model, make_pipeline
+from edge_agent.ml.pixels import PixelBuffer
 from edge_agent.ml.progress import MLUpdateProgressEvent, MLUpdateProgressHandlers
 from edge_agent.store import atomic
 
@@ -906,6 +908,53 @@ def test_a_model_with_names_of_its_own_takes_rows_later(tmp_path, clouds):
     model.add_later(MatrixBatchProvider(X, labels))
     model.update_pending()
     assert model.label(MLDictionaryFeatureProvider({"drawing": X[1]})) == "class 1"
+
+
+CARD = ROOT / "edge_agent" / "extractors" / "efficientnet_lite0_int8.json"
+
+
+def drawing(seed, label=None):
+    """A picture of 64 coloured squares, and a label if there is one."""
+    squares = np.random.default_rng(seed).integers(0, 256, size=(8, 8, 3))
+    side = extractor_model(CARD).front.input.image_constraint.pixels_wide // 8
+    pixels = np.kron(squares, np.ones((side, side, 1))).astype(np.uint8)
+    named = {"image": PixelBuffer(pixels)}
+    return MLDictionaryFeatureProvider(named if label is None else {**named, "label": label})
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipeline_learns_pictures_now_and_later(tmp_path, linked):
+    """Pictures wait by value; what is linked relative to the factory model is found from its updates too."""
+    first = extractor_model(CARD)
+    n_features = first.front.n_features
+    if linked:
+        (tmp_path / "lib").mkdir()
+        for path in CARD.parent.glob(CARD.stem + ".*"):
+            shutil.copy(path, tmp_path / "lib")
+        (tmp_path / "factory").mkdir()
+        first = linked_model(CARD.name, "../lib", relative_to=tmp_path / "factory")
+    last = MLModel.factory("knn", n_features, parameters={Key.NUMBER_OF_NEIGHBORS: 1})
+    make_pipeline([first, last]).write(to=tmp_path / "factory")
+    name = MLModel.load(tmp_path / "factory").input_name
+    assert name == "image"
+    model = PersonalModel(tmp_path / "factory", tmp_path / "mine")
+
+    assert model.label(drawing(1)) is None
+    model.add([drawing(1, "one")])
+    model.add_later([drawing(2, "two"), drawing(3, "three")])
+    model = PersonalModel(tmp_path / "factory", tmp_path / "mine")
+    assert model.pending_count == 2
+    model.update_pending()
+    model = PersonalModel(tmp_path / "factory", tmp_path / "mine")
+    assert model.labels([drawing(one) for one in (1, 2, 3)]) == ["one", "two", "three"]
+    model.add_later(drawing(3, "third"))
+    model.relabel(drawing(2), "second")
+    model.remove(drawing(3))
+    assert model.pending_count == 0
+    assert model.model.classes == ("one", "second")
+    wrong = MLDictionaryFeatureProvider({"image": PixelBuffer(np.zeros((5, 5, 3), np.uint8)), "label": "x"})
+    with pytest.raises(MLModelError, match="sample 0: feature 'image'"):
+        model.add_later(wrong)
 
 
 def test_pending_samples_are_kept_in_order(tmp_path):
