@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.metrics import MLClassifierMetrics
     from edge_agent.ml.model import MLModel
     from edge_agent.ml.parameters import MLKey, MLNumericConstraint, MLParameterDescription, MLParameterKey
+    from edge_agent.ml.personal import Generation, PersonalModel
     from edge_agent.ml.pipeline import extractor_model, linked_model, make_pipeline
     from edge_agent.ml.pixels import MLPixelFormat, PixelBuffer
     from edge_agent.ml.progress import (
@@ -96,6 +97,7 @@ _ROOMS = {
     "ml.metrics": "MLClassifierMetrics",
     "ml.model": "MLModel",
     "ml.parameters": "MLKey MLNumericConstraint MLParameterDescription MLParameterKey",
+    "ml.personal": "Generation PersonalModel",
     "ml.pipeline": "extractor_model linked_model make_pipeline",
     "ml.pixels": "MLPixelFormat PixelBuffer",
     "ml.progress": "MLMetricKey MLUpdateContext MLUpdateProgressEvent MLUpdateProgressHandlers",
@@ -119,6 +121,7 @@ __all__ = [
     "Array",
     "CropAndScale",
     "Decision",
+    "Generation",
     "ImageOption",
     "ImageOrientation",
     "KNearestNeighborsClassifierBuilder",
@@ -170,6 +173,7 @@ __all__ = [
     "MLWritable",
     "MatrixBatchProvider",
     "NeuralNetworkBuilder",
+    "PersonalModel",
     "PixelBuffer",
     "QuarantiningBatchProvider",
     "RegressionBatchProvider",

@@ -211,7 +211,7 @@ def test_the_programs_run(tmp_path):
     losses = [float(line.split()[1]) for line in epochs]
     assert len(losses) == 30
     assert losses[-1] < losses[0] / 5
-    assert {path.name for path in tmp_path.iterdir()} == {"Animals", "Mine"}
+    assert {path.name for path in tmp_path.iterdir()} == {"Animals", "Mine", "MyStickers", "Stickers"}
 
 
 def test_swift_and_python_stand_side_by_side():
