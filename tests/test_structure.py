@@ -53,7 +53,7 @@ STOREYS = """
     ml.succession
     ml.generations
     ml.update | vision.engine | vision.worker | store.registry
-    ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
+    ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
     ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
@@ -63,6 +63,7 @@ STOREYS = """
     ml.ports | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.flatbuffer
     ml.discriminant | ml.networks | ml.fits.protocol
+    ml.headway | ml.validation
     ml.layers | ml.losses | ml.descent
     ml.heads.protocol | ml.estimates | store.training_set
     ml.arrays | ml.front
@@ -75,7 +76,7 @@ STOREYS = """
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.writable
-    agent.home | agent.labels | agent.pauses | agent.split | ml.transforms | store.atomic
+    agent.home | agent.labels | agent.pauses | agent.split | ml.pace | ml.transforms | store.atomic
     store.lock | store.digests | vision.wire
     config | hookspecs
     errors
@@ -152,8 +153,17 @@ NEVER = {
 # fmt: on
 """Waiting blindly, running data as code, unpickling, networks, what is too heavy for a device, test tools."""
 
-BOUNDARIES = {"agent.agent", "cli", "mailbox", "ml.update", "plugin_host", "plugins"}
-"""Where a defect in anybody's code ends: plugins, the agent's step, `main`, the thread of an update."""
+BOUNDARIES = {
+    "agent.agent",
+    "cli",
+    "mailbox",
+    "ml.admission",
+    "ml.quarantine",
+    "ml.task",
+    "plugin_host",
+    "plugins",
+}
+"""Where a defect in anybody's code ends: plugins, the agent's step, `main`, a task's thread, a batch provider."""
 
 NOT_A_NOUN = {"base", "common", "const", "constants", "helper", "helpers", "manager", "misc", "util", "utils"}
 

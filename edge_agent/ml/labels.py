@@ -42,8 +42,12 @@ def label_kind(label: object, wanted: MLFeatureType | None) -> MLFeatureType | N
     """The type of a plain label; DOUBLE, where that is wanted, for any finite number."""
     if wanted is not MLFeatureType.DOUBLE:
         return label_type_of(label)
-    number = isinstance(label, Real) and not isinstance(label, bool)
-    return MLFeatureType.DOUBLE if number and math.isfinite(float(label)) else None  # type: ignore[arg-type]
+    if not isinstance(label, Real) or isinstance(label, bool):
+        return None
+    try:
+        return MLFeatureType.DOUBLE if math.isfinite(float(label)) else None
+    except OverflowError:  # a whole number with hundreds of digits
+        return None
 
 
 def agreed_label_type(given: object, known: MLFeatureType | None) -> MLFeatureType | None:

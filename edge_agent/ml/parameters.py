@@ -96,6 +96,8 @@ class MLNumericConstraint:
 
     def __post_init__(self) -> None:
         low, high = _limit(self.min_number), _limit(self.max_number)
+        object.__setattr__(self, "min_number", low)
+        object.__setattr__(self, "max_number", high)
         if low is not None and high is not None and low > high:
             raise _bad_limit(f"the least number {_shown(low)} is above the greatest, {_shown(high)}")
         only = self.enumerated_numbers
@@ -103,9 +105,10 @@ class MLNumericConstraint:
             return
         if not is_listed(only) or not (listed := list(only)):
             raise _bad_limit(f"enumerated_numbers lists at least one number, not {only!r}")
-        if any(_limit(number) is None for number in listed):
+        limits = [_limit(number) for number in listed]
+        if None in limits:
             raise _bad_limit("enumerated_numbers lists numbers only")
-        object.__setattr__(self, "enumerated_numbers", frozenset(listed))
+        object.__setattr__(self, "enumerated_numbers", frozenset(limits))
 
     def problem(self, value: float) -> str | None:
         """What is wrong with a value, or None."""
@@ -121,9 +124,18 @@ class MLNumericConstraint:
 def _limit(number: object) -> float | None:
     if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, Real) or number != number:
+    if isinstance(number, bool) or not isinstance(number, Real):
         raise _bad_limit(f"{number!r} is no number")
-    return number  # type: ignore[return-value]
+    # Plain numbers compare exactly, whatever their size; numpy's overflow or warn beside a huge one.
+    if isinstance(number, Integral):
+        return int(number)
+    try:
+        plain = float(number)
+    except OverflowError:
+        raise _bad_limit("a number is beyond all doubles") from None
+    if math.isnan(plain):
+        raise _bad_limit(f"{number!r} is no number")
+    return plain
 
 
 def _shown(number: float) -> str:

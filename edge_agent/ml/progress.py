@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.parameters import MLKey, MLParameterKey, ParameterValue
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class MLUpdateProgressEvent(IntFlag):
-    """What a progress handler can be told. `MINI_BATCH_END` slows training by what its handler does."""
+    """What a progress handler can be told.
+
+    `MINI_BATCH_END` slows training by what its handler does, and by a copy of the model for its context; nobody
+    pays for it where it is not asked for.
+    """
 
     TRAINING_BEGIN = 1
     EPOCH_END = 2
@@ -42,7 +47,21 @@ class MLMetricKey(MLKey):
     MINI_BATCH_INDEX: ClassVar[MLMetricKey]
     # Beyond Apple's:
     ACCURACY: ClassVar[MLMetricKey]
+    """On the samples learned from; absent, as the loss is, where the head does not know it (k-nearest
+    neighbours)."""
+    VALIDATION_LOSS: ClassVar[MLMetricKey]
+    """Mean cross-entropy on `validation_data`, without the labels the model does not know; absent where the
+    head has no loss."""
+    VALIDATION_ACCURACY: ClassVar[MLMetricKey]
+    """Share of `validation_data` answered right; a label the model does not know is answered wrong."""
+    EPOCH_COUNT: ClassVar[MLMetricKey]
+    """How many epochs there will be, by the parameters in force."""
+    MINI_BATCH_COUNT: ClassVar[MLMetricKey]
+    """How many mini-batches an epoch has; absent until it is known."""
     ELAPSED_SECONDS: ClassVar[MLMetricKey]
+    """Since the task was started, pauses and handlers included."""
+    REMAINING_SECONDS: ClassVar[MLMetricKey]
+    """An estimate from the time the mini-batches so far took; absent until it can be made."""
     SKIPPED_SAMPLES: ClassVar[MLMetricKey]
     """How many samples the provider set aside as bad."""
 
@@ -92,8 +111,24 @@ Handler = Callable[[MLUpdateContext], None]
 
 @dataclass(frozen=True)
 class MLUpdateProgressHandlers:
-    """Whom to tell what. The completion handler is called once, however the task ends."""
+    """Whom to tell what. The completion handler is called once, however the task ends.
+
+    Raises `MLModelError` GENERIC for events that are none of the three, and for handlers nobody can call.
+    """
 
     for_events: MLUpdateProgressEvent
     progress_handler: Handler | None
     completion_handler: Handler
+
+    def __post_init__(self) -> None:
+        events = self.for_events
+        if not isinstance(events, int) or isinstance(events, bool) or not 0 <= events <= 7:
+            raise MLModelError(
+                MLModelErrorCode.GENERIC,
+                f"for_events are of training_begin 1, epoch_end 2 and mini_batch_end 4, not {events!r}",
+            )
+        object.__setattr__(self, "for_events", MLUpdateProgressEvent(events))
+        if not callable(self.completion_handler):
+            raise MLModelError(MLModelErrorCode.GENERIC, "a completion handler is needed")
+        if self.progress_handler is not None and not callable(self.progress_handler):
+            raise MLModelError(MLModelErrorCode.GENERIC, "the progress handler cannot be called")

@@ -165,3 +165,12 @@ def sample_count(provider: object) -> int:
             f"a batch provider has a count and features by index; {type(provider).__name__} has not",
         )
     return int(count)
+
+
+def is_in_memory(provider: object) -> bool:
+    """Whether reading all samples costs no more than looking at them: one of the two here, read as it is."""
+    kind = type(provider)
+    return (
+        getattr(kind, "arrays", None) is MatrixBatchProvider.arrays
+        or getattr(kind, "features", None) is MLArrayBatchProvider.features
+    )

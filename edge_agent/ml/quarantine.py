@@ -10,8 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.batches import ArrayProvider, MLBatchProvider, Rows, TrainingRows
-from edge_agent.ml.features import MLFeatureProvider
+from edge_agent.ml.batches import (
+    FEATURES,
+    LABEL,
+    ArrayProvider,
+    MLBatchProvider,
+    Rows,
+    TrainingRows,
+)
+from edge_agent.ml.features import MLFeatureProvider, MLFeatureType
 
 SHOWN = 3
 """How many reasons an error tells; all are in `skipped`."""
@@ -30,8 +37,9 @@ class QuarantiningBatchProvider:
     """The good samples of a batch; the bad ones are left out and `skipped` says why.
 
     A sample is bad when it cannot be learned from (a feature missing, of another type, shape or length than
-    `n_features`, not finite, a label of another type than the first good one) or when its provider raises an
-    `MLModelError` for it. Every sample is read once here, a block at a time, and again when it is learned.
+    `n_features`, not finite, a label of another type than `label_type` or the first good one) or when its
+    provider raises for it. Every sample is read once here, a block at a time, and again when it is learned.
+    An update task with `max_bad_share` makes one with the names and types of its model.
 
     Raises `MLModelError` UPDATE when more than `max_bad_share` (0 to 1) of the samples are bad or none is
     good, with how many and the first reasons.
@@ -43,6 +51,9 @@ class QuarantiningBatchProvider:
         *,
         max_bad_share: float = 0.01,
         n_features: int | None = None,
+        label_type: MLFeatureType | None = None,
+        feature_name: str = FEATURES,
+        label_name: str = LABEL,
         rows: int = 256,
     ) -> None:
         number = isinstance(max_bad_share, Real) and not isinstance(max_bad_share, bool)
@@ -51,7 +62,15 @@ class QuarantiningBatchProvider:
                 MLModelErrorCode.GENERIC, f"max_bad_share is from 0 to 1, not {max_bad_share!r}"
             )
         self._provider = provider
-        checked = TrainingRows(provider, n_features=n_features, look_at_first=False)
+        self._names = (feature_name, label_name)
+        checked = TrainingRows(
+            provider,
+            n_features=n_features,
+            label_type=label_type,
+            feature_name=feature_name,
+            label_name=label_name,
+            look_at_first=False,
+        )
         skipped: dict[int, str] = {}
         for start in range(0, checked.count, rows):
             self._sift(checked, range(start, min(start + rows, checked.count)), skipped)
@@ -69,9 +88,11 @@ class QuarantiningBatchProvider:
         """Look at a block at once, and one by one only where something in it is bad."""
         try:
             checked.arrays(slice(block.start, block.stop))
-        except MLModelError as error:
+        except Exception as error:  # noqa: BLE001 - a provider is foreign code, and its trouble with a sample is one
             if len(block) == 1:
-                skipped[block.start] = str(error)
+                ours = isinstance(error, MLModelError)
+                told = str(error) if ours else f"sample {block.start}: {type(error).__name__}: {error}"
+                skipped[block.start] = told
                 return
             middle = (block.start + block.stop) // 2
             for part in (range(block.start, middle), range(middle, block.stop)):
@@ -96,4 +117,6 @@ class QuarantiningBatchProvider:
         wanted = self._good[indices] if isinstance(indices, slice) else [self._good[at] for at in indices]
         if isinstance(self._provider, ArrayProvider):
             return self._provider.arrays(wanted)
-        return TrainingRows(self._provider, look_at_first=False).arrays(wanted)
+        feature, label = self._names
+        rows = TrainingRows(self._provider, feature_name=feature, label_name=label, look_at_first=False)
+        return rows.arrays(wanted)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -86,7 +88,7 @@ def run(base, batch, diary, **given):
     return task
 
 
-def test_states_and_events_have_apples_numbers():
+def test_checklist_02_17_states_and_events_have_apples_numbers():
     """Raw values of Apple's headers, and one state more."""
     assert [(state.name, state.value) for state in MLTaskState] == [
         ("SUSPENDED", 1), ("RUNNING", 2), ("CANCELLING", 3), ("COMPLETED", 4), ("FAILED", 5), ("CANCELLED",
@@ -95,7 +97,7 @@ def test_states_and_events_have_apples_numbers():
     assert (BEGIN, EPOCH, BATCH) == (1, 2, 4)
 
 
-def test_events_come_in_order(base, batch):
+def test_checklist_21_22_events_come_in_order(base, batch):
     """Training begins once, mini-batches and epochs follow, completion comes once and last."""
     diary = Diary()
     task = run(base, batch, diary)
@@ -108,7 +110,7 @@ def test_events_come_in_order(base, batch):
 
 
 @pytest.mark.parametrize("events", [BEGIN, EPOCH, BATCH, BEGIN | EPOCH, MLUpdateProgressEvent(0)])
-def test_only_wanted_events_are_told(base, batch, events):
+def test_checklist_17_18_only_wanted_events_are_told(base, batch, events):
     """Nothing else reaches the progress handler; completion always comes."""
     diary = Diary(events=events)
     run(base, batch, diary)
@@ -117,7 +119,7 @@ def test_only_wanted_events_are_told(base, batch, events):
     assert len(diary.completed) == 1
 
 
-def test_metrics_say_where_training_is(base, batch):
+def test_checklist_20_29_metrics_say_where_training_is(base, batch):
     """Empty at the beginning, then loss and indices; completion has those of the last epoch."""
     ticks = iter(range(100))
     diary = Diary()
@@ -139,7 +141,7 @@ def test_metrics_say_where_training_is(base, batch):
     assert str(MLMetricKey.LOSS_VALUE) == "loss_value"
 
 
-def test_the_task_is_suspended_while_its_handler_runs(base, batch):
+def test_checklist_24_the_task_is_suspended_while_its_handler_runs(base, batch):
     """Progress handlers see SUSPENDED, completion sees the end; the listener hears each change in order."""
     diary = Diary(events=BEGIN | EPOCH)
     run(base, batch, diary)
@@ -153,7 +155,7 @@ def test_the_task_is_suspended_while_its_handler_runs(base, batch):
     ]
 
 
-def test_nothing_happens_before_resume(base, batch):
+def test_checklist_01_02_03_nothing_happens_before_resume(base, batch):
     """A new task is suspended, has an identifier of its own and no result."""
     diary = Diary()
     task, other = (MLUpdateTask(base, batch, progress_handlers=diary.handlers) for _ in range(2))
@@ -162,10 +164,11 @@ def test_nothing_happens_before_resume(base, batch):
     assert not task.wait(0)
     assert diary.contexts == []
     assert task.model is None
-    assert task.task_identifier != other.task_identifier
+    assert isinstance(task.task_identifier, str)
+    assert task.task_identifier == task.task_identifier != other.task_identifier
 
 
-def test_everything_runs_on_one_thread_of_its_own(base, batch):
+def test_checklist_03_23_everything_runs_on_one_thread_of_its_own(base, batch):
     """Handlers and listener share a daemon thread that is not the caller's; resume returns before it is
     done."""
     go = threading.Event()
@@ -181,7 +184,7 @@ def test_everything_runs_on_one_thread_of_its_own(base, batch):
     assert thread.daemon
 
 
-def test_the_model_in_a_handler_knows_what_was_learned_so_far(base, batch, clouds, tmp_path):
+def test_checklist_27_28_the_model_in_a_handler_knows_what_was_learned_so_far(base, batch, clouds, tmp_path):
     """It predicts and can be written in every handler, and does not change afterwards."""
     X, _ = clouds(5)
     seen = []
@@ -196,6 +199,8 @@ def test_the_model_in_a_handler_knows_what_was_learned_so_far(base, batch, cloud
     models = [context.model for context in diary.contexts] + [diary.completed[0][0].model]
 
     assert task.error is None
+    with pytest.raises(MLModelError, match="can be written"):
+        MLModel.load(tmp_path / "1").write(to=tmp_path / "copy")
     assert seen[0].shape == (5, 0)
     for model, then in zip(models, seen, strict=True):
         assert np.array_equal(model.predict_proba(X), then)
@@ -204,14 +209,16 @@ def test_the_model_in_a_handler_knows_what_was_learned_so_far(base, batch, cloud
     assert diary.completed[0][0].model is task.model
 
 
-def test_contexts_are_read_only(base, batch):
+def test_checklist_26_contexts_are_read_only(base, batch):
     """Neither fields nor mappings can be changed."""
     diary = Diary()
     run(base, batch, diary)
     context = diary.contexts[1]
 
-    with pytest.raises(AttributeError):
-        context.event = EPOCH
+    assert {field.name for field in fields(context)} == {"task", "model", "event", "metrics", "parameters"}
+    for name in ("task", "model", "event", "metrics", "parameters"):
+        with pytest.raises(AttributeError):
+            setattr(context, name, None)
     with pytest.raises(TypeError):
         context.metrics[MLMetricKey.LOSS_VALUE] = 0.0
     with pytest.raises(TypeError):
@@ -235,7 +242,7 @@ def test_a_context_as_plain_facts(base, batch):
     assert diary.contexts[4].as_event().event == "epoch_end"
 
 
-def test_a_saved_model_can_be_updated_again_and_is_never_changed(batch, clouds, tmp_path):
+def test_checklist_14_15_a_saved_model_can_be_updated_again_and_is_never_changed(batch, clouds, tmp_path):
     """The path may hold an updated model; its files keep their bytes, and the model it was made from its
     knowledge."""
     X, _ = clouds(5)
@@ -252,7 +259,7 @@ def test_a_saved_model_can_be_updated_again_and_is_never_changed(batch, clouds, 
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
 
-def test_equal_tasks_give_equal_bits(base, batch, clouds):
+def test_checklist_42_equal_tasks_give_equal_bits(base, batch, clouds):
     """The same data, parameters and seed."""
     X, _ = clouds(5)
     one, other = (run(base, batch, Diary()).model for _ in range(2))
@@ -260,7 +267,7 @@ def test_equal_tasks_give_equal_bits(base, batch, clouds):
     assert np.array_equal(one.predict_proba(X), other.predict_proba(X))
 
 
-def test_parameters_come_from_the_configuration_or_the_model(base, batch):
+def test_checklist_12_37_parameters_come_from_the_configuration_or_the_model(base, batch):
     """Given values win over the model's, and contexts tell those in force."""
     diary = Diary()
     run(base, batch, diary, configuration=MLModelConfiguration(parameters={Key.EPOCHS: 1}))
@@ -271,7 +278,7 @@ def test_parameters_come_from_the_configuration_or_the_model(base, batch):
 
 
 @pytest.mark.parametrize("moment", [1, 2, 5])
-def test_parameters_replaced_in_a_handler_count_from_the_next_mini_batch(base, batch, clouds, moment):
+def test_checklist_30_39_40_parameters_replaced_in_a_handler_hold_from_then_on(base, batch, clouds, moment):
     """A learning rate of zero stops all learning there, whatever the event; contexts show it from then on."""
     X, _ = clouds(5)
     diary = Diary(
@@ -299,7 +306,7 @@ def test_parameters_replaced_in_a_handler_count_from_the_next_mini_batch(base, b
         ({Key.SHUFFLE: False}, MLModelErrorCode.PARAMETERS),
     ],
 )
-def test_bad_parameters_in_a_handler_are_refused_there(base, batch, given, code):
+def test_checklist_38_39_bad_parameters_in_a_handler_are_refused_there(base, batch, given, code):
     """The handler gets the error; if it does not catch it the task fails with it."""
     diary = Diary({1: lambda context: context.task.resume(with_parameters=given)})
     task = run(base, batch, diary)
@@ -308,8 +315,8 @@ def test_bad_parameters_in_a_handler_are_refused_there(base, batch, given, code)
     assert task.error.code is code
 
 
-def test_parameters_cannot_be_replaced_outside_a_handler(base, batch):
-    """Neither before the start nor in the completion handler nor afterwards."""
+def test_checklist_41_parameters_cannot_be_replaced_outside_a_handler(base, batch):
+    """Neither before the start, nor in the completion handler, nor afterwards."""
     refusals = []
 
     def late(context):
@@ -328,6 +335,33 @@ def test_parameters_cannot_be_replaced_outside_a_handler(base, batch):
     assert task.state is MLTaskState.COMPLETED
 
 
+@pytest.mark.parametrize("ending", ["completed", "cancelled", "failed"])
+def test_checklist_05_there_is_an_error_exactly_when_the_task_failed(base, batch, ending):
+    """In every state and at every event on the way."""
+    errors = []
+
+    def look(context):
+        errors.append((context.task.state, context.task.error))
+
+    def act(context):
+        look(context)
+        if ending == "cancelled":
+            context.task.cancel()
+            look(context)
+        elif ending == "failed":
+            raise ValueError(ending)
+
+    diary = Diary({1: look, 2: act, "completion": look})
+    task = MLUpdateTask(base, batch, progress_handlers=diary.handlers)
+    errors.append((task.state, task.error))
+    task.resume()
+    assert task.wait(PATIENCE)
+    errors.append((task.state, task.error))
+
+    assert all((error is not None) == (state is MLTaskState.FAILED) for state, error in errors)
+    assert errors[-1][0].name == ending.upper()
+
+
 def test_a_finished_task_cannot_be_resumed(base, batch):
     """One task is one update."""
     task = run(base, batch, Diary())
@@ -335,13 +369,23 @@ def test_a_finished_task_cannot_be_resumed(base, batch):
         task.resume()
 
 
-def test_resuming_in_a_handler_or_twice_changes_nothing(base, batch):
+def test_checklist_04_resuming_in_a_handler_or_twice_changes_nothing(base, batch):
     """Resume continues a paused task, and a running one is not disturbed."""
-    diary = Diary({1: lambda context: (context.task.resume(), context.task.resume())})
+    begun, go = threading.Event(), threading.Event()
+
+    def handler(context):
+        begun.set()
+        assert go.wait(PATIENCE)
+        context.task.resume()
+        assert context.task.state is MLTaskState.RUNNING
+        context.task.resume()
+
+    diary = Diary({1: handler})
     task = MLUpdateTask(base, batch, progress_handlers=diary.handlers)
     task.resume()
-    if task.state is not MLTaskState.COMPLETED:
-        task.resume()
+    assert begun.wait(PATIENCE)
+    task.resume()
+    go.set()
     assert task.wait(PATIENCE)
 
     assert diary.events.count(BEGIN) == 1
@@ -350,7 +394,7 @@ def test_resuming_in_a_handler_or_twice_changes_nothing(base, batch):
 
 @pytest.mark.parametrize("moment", [1, 2, 5, 9])
 @pytest.mark.parametrize("times", [1, 3])
-def test_cancelling_in_a_handler_ends_there(base, batch, moment, times):
+def test_checklist_06_07_08_cancelling_in_a_handler_ends_there(base, batch, moment, times):
     """After any event, however often: CANCELLING, CANCELLED, completion once, nothing more is told."""
     diary = Diary({moment: lambda context: [context.task.cancel() for _ in range(times)]})
     task = run(base, batch, diary)
@@ -364,7 +408,7 @@ def test_cancelling_in_a_handler_ends_there(base, batch, moment, times):
     assert diary.changes[-2:] == [("suspended", "cancelling"), ("cancelling", "cancelled")]
 
 
-def test_cancelling_before_the_start_completes_too(base, batch):
+def test_checklist_07_08_cancelling_before_the_start_completes_too(base, batch):
     """Nothing was trained, the completion handler is called once, on another thread; resuming is in vain."""
     diary = Diary()
     task = MLUpdateTask(base, batch, progress_handlers=diary.handlers, on_state_change=diary.change)
@@ -396,7 +440,7 @@ class Gate(MatrixBatchProvider):
         return super().arrays(indices)
 
 
-def test_cancelling_from_another_thread_stops_at_the_next_mini_batch(base, clouds):
+def test_checklist_06_07_cancelling_from_another_thread_stops_at_the_next_mini_batch(base, clouds):
     """While a mini-batch is under way the task is CANCELLING, then CANCELLED, without another event."""
     gate, diary = Gate(*clouds(10)), Diary(events=EPOCH | BATCH)
     task = MLUpdateTask(base, gate, progress_handlers=diary.handlers)
@@ -413,7 +457,7 @@ def test_cancelling_from_another_thread_stops_at_the_next_mini_batch(base, cloud
     assert len(diary.completed) == 1
 
 
-def test_cancelling_the_finished_changes_nothing(base, batch):
+def test_checklist_07_cancelling_the_finished_changes_nothing(base, batch):
     """Completed stays completed, in the completion handler and afterwards."""
     diary = Diary({"completion": lambda context: context.task.cancel()})
     task = run(base, batch, diary)
@@ -425,7 +469,7 @@ def test_cancelling_the_finished_changes_nothing(base, batch):
 
 @pytest.mark.parametrize("error", [ValueError("oops"), SystemExit(3), KeyboardInterrupt(), MemoryError()])
 @pytest.mark.parametrize("moment", [1, 2, 5])
-def test_an_exception_in_a_handler_fails_the_task_only(base, batch, error, moment):
+def test_checklist_05_22_23_an_exception_in_a_handler_fails_the_task_only(base, batch, error, moment):
     """Whatever a handler raises becomes the task's error with its cause; completion is called once."""
 
     def fail(context):
@@ -454,7 +498,7 @@ def test_an_error_of_the_disk_is_the_cause(base, batch, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["completed", "cancelled", "failed"])
-def test_an_exception_in_the_completion_handler_fails_the_task(base, batch, ending):
+def test_checklist_23_an_exception_in_the_completion_handler_fails_the_task(base, batch, ending):
     """It is not called again; an earlier error stays the first."""
 
     def act(context):
@@ -477,7 +521,7 @@ def test_an_exception_in_the_completion_handler_fails_the_task(base, batch, endi
 
 
 @pytest.mark.parametrize("state", ["running", "suspended", "completed"])
-def test_an_exception_in_the_listener_fails_the_task(base, batch, state):
+def test_checklist_23_an_exception_in_the_listener_fails_the_task(base, batch, state):
     """Completion is still called once; the listener hears nothing more."""
 
     def fail(change):
@@ -492,6 +536,17 @@ def test_an_exception_in_the_listener_fails_the_task(base, batch, state):
     assert len(diary.completed) == (0 if state == "completed" else 1)
 
 
+class Lazy:
+    """A batch of somebody's own, which may be slow to read."""
+
+    def __init__(self, X, labels):
+        self.count = len(labels)
+        self.samples = [{"features": row, "label": label} for row, label in zip(X, labels, strict=True)]
+
+    def features(self, at):
+        return MLDictionaryFeatureProvider(self.samples[at])
+
+
 class Broken(MatrixBatchProvider):
     """A batch whose store fails after the first look."""
 
@@ -501,7 +556,7 @@ class Broken(MatrixBatchProvider):
         return super().arrays(indices)
 
 
-def test_a_batch_that_fails_fails_the_task(base, clouds):
+def test_checklist_67_a_batch_that_fails_fails_the_task(base, clouds):
     """The original error is the cause."""
     task = run(base, Broken(*clouds(10)), Diary())
 
@@ -510,16 +565,16 @@ def test_a_batch_that_fails_fails_the_task(base, clouds):
     assert "pulled out" in str(task.error)
 
 
-def test_a_bad_sample_fails_the_task_with_its_index(base, clouds):
+def test_checklist_16_a_bad_sample_of_a_lazy_batch_fails_the_task_with_its_index(base, clouds):
     """Its own error, not wrapped; a first bad sample is refused before there is a task."""
     X, labels = clouds(10)
     X[7, 0] = np.nan
-    task = run(base, MatrixBatchProvider(X, labels), Diary())
+    task = run(base, Lazy(X, labels), Diary())
 
     assert "sample 7" in str(task.error)
     assert task.error.code is MLModelErrorCode.UPDATE
     with pytest.raises(MLModelError, match="sample 0"):
-        MLUpdateTask(base, MatrixBatchProvider(X[7:], labels[7:]))
+        MLUpdateTask(base, Lazy(X[7:], labels[7:]))
 
 
 class HeadThatBreaks(LDAHead):
@@ -532,7 +587,7 @@ class HeadThatBreaks(LDAHead):
         raise ZeroDivisionError("in a guest's head")
 
 
-def test_a_head_that_breaks_fails_the_task(batch):
+def test_checklist_67_a_head_that_breaks_fails_the_task(batch):
     """Foreign code never takes the process down."""
     task = run(MLModel.factory(HeadThatBreaks, 12), batch, Diary())
 
@@ -568,7 +623,7 @@ def test_a_head_lets_go_before_completion(batch):
 
 
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
-def test_a_half_trained_model_is_not_handed_over(base, batch, clouds, tmp_path, how):
+def test_checklist_06_a_half_trained_model_is_not_handed_over(base, batch, clouds, tmp_path, how):
     """After a failure or a cancel, completion gets the model of the beginning, which cannot be written."""
 
     def act(context):
@@ -586,38 +641,119 @@ def test_a_half_trained_model_is_not_handed_over(base, batch, clouds, tmp_path, 
         model.write(to=tmp_path / "model")
 
 
-@pytest.mark.parametrize(
-    ("make", "code"),
-    [
-        (lambda base, batch, path: MLUpdateTask(path / "nothing", batch), MLModelErrorCode.IO),
-        (lambda base, batch, path: MLUpdateTask(base, MLArrayBatchProvider([])), MLModelErrorCode.UPDATE),
-        (
-            lambda base, batch, path: MLUpdateTask(base, MatrixBatchProvider(np.ones((1, 3)), ["a"])),
-            MLModelErrorCode.UPDATE,
-        ),
-        (
-            lambda base, batch, path: MLUpdateTask(
-                base, batch, MLModelConfiguration(parameters={Key.EPOCHS: 0})
-            ),
-            MLModelErrorCode.PARAMETERS,
-        ),
-        (
-            lambda base, batch, path: MLUpdateTask(
-                base, batch, MLModelConfiguration(parameters={Key.NUMBER_OF_NEIGHBORS: 1})
-            ),
-            MLModelErrorCode.PARAMETERS,
-        ),
-    ],
-    ids=["no model", "empty batch", "other features", "bad value", "unknown key"],
-)
-def test_what_cannot_work_is_refused_at_construction(base, batch, tmp_path, make, code):
-    """Before any thread is started."""
-    with pytest.raises(MLModelError) as caught:
-        make(base, batch, tmp_path)
+def frozen(model, path):
+    """Write a model that says it cannot be updated."""
+    model.write(to=path / "frozen")
+    file = path / "frozen" / "model.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({**told, "not_updatable_because": "its author says so"}))
+    return path / "frozen"
+
+
+REFUSALS = {
+    "missing path": (lambda base, path: (path / "nothing", {}), MLModelErrorCode.IO, "nothing"),
+    "no path": (lambda base, path: (3, {}), MLModelErrorCode.IO, "3 is neither"),
+    "a folder without a model": (lambda base, path: (path, {}), MLModelErrorCode.IO, "model.json"),
+    "a file that is no package": (
+        lambda base, path: ((path / "raw.bin").write_bytes(b"TFL3") and path / "raw.bin", {}),
+        MLModelErrorCode.IO,
+        "raw.bin",
+    ),
+    "not updatable": (
+        lambda base, path: (frozen(base, path), {}), MLModelErrorCode.UPDATE, "its author says so",
+    ),
+    "bad value": (
+        lambda base, path: (base, {Key.EPOCHS: 0}), MLModelErrorCode.PARAMETERS, "epochs: 0 is below 1",
+    ),
+    "bad type": (lambda base, path: (base, {Key.EPOCHS: "2"}), MLModelErrorCode.PARAMETERS, "epochs"),
+    "unknown key": (
+        lambda base, path: (base, {Key.NUMBER_OF_NEIGHBORS: 1}),
+        MLModelErrorCode.PARAMETERS,
+        "number_of_neighbors is unknown",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_checklist_13_what_cannot_work_is_refused_at_construction(base, batch, tmp_path, why):
+    """Each with its code and a sentence that names the path, the reason or the key; no thread is started."""
+    make, code, says = REFUSALS[why]
+    model, parameters = make(base, tmp_path)
+    threads = threading.active_count()
+    with pytest.raises(MLModelError, match=says) as caught:
+        MLUpdateTask(model, batch, MLModelConfiguration(parameters=parameters))
+
     assert caught.value.code is code
+    assert threading.active_count() == threads
 
 
-def test_the_ways_to_be_told(base, batch):
+def spoiled(batch, at, **values):
+    """The rows and labels of a batch as dictionaries, one of them changed."""
+    rows = [dict(row) for row in Lazy(*batch.arrays(slice(None))).samples]
+    rows[at].update(values)
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+BAD_SAMPLES = {
+    "feature of another name": ({"features": None, "pixels": np.ones(12)}, "no feature named 'features'"),
+    "label of another name": ({"label": None, "class": "a"}, "no feature named 'label'"),
+    "wrong type": ({"features": 3.0}, "'features' is of type DOUBLE, expected MULTI_ARRAY"),
+    "wrong type of label": ({"label": 1.5}, "'label' is of type DOUBLE"),
+    "labels of two types": ({"label": 3}, "the label 3 is INT64, the others are STRING"),
+    "wrong shape": ({"features": np.ones((3, 4))}, r"shape \(3, 4\), expected \(12,\)"),
+    "wrong length": ({"features": np.ones(11)}, r"shape \(11,\), expected \(12,\)"),
+    "not finite": ({"features": np.full(12, np.inf)}, "not a finite number"),
+}
+
+
+@pytest.mark.parametrize("at", [0, 7, 9])
+@pytest.mark.parametrize("why", BAD_SAMPLES)
+def test_checklist_16_a_bad_sample_in_memory_is_refused_at_construction(base, batch, why, at):
+    """Whichever it is; the error names the index, and the feature where there is one."""
+    values, says = BAD_SAMPLES[why]
+    rows = spoiled(batch, at, **values)
+    if why == "labels of two types" and at == 0:
+        at, says = 1, "the others are INT64"  # the first one says what the others are to be
+    with pytest.raises(MLModelError, match=f"sample {at}: .*{says}") as caught:
+        MLUpdateTask(base, MLArrayBatchProvider([MLDictionaryFeatureProvider(row) for row in rows]))
+    assert caught.value.code in (MLModelErrorCode.UPDATE, MLModelErrorCode.FEATURE_TYPE)
+
+
+def test_checklist_16_matrices_and_empty_batches_are_refused_at_construction(base, clouds):
+    """A matrix is looked at beyond its first block; a lazy batch at its first sample, as reading may be dear."""
+    X, labels = clouds(1500)
+    X[1234, 3] = np.nan
+    with pytest.raises(MLModelError, match=r"sample 1234: .*not a finite number"):
+        MLUpdateTask(base, MatrixBatchProvider(X, labels))
+    with pytest.raises(MLModelError, match="sample 0: 3 features, the model has 12"):
+        MLUpdateTask(base, MatrixBatchProvider(np.ones((1, 3)), ["a"]))
+    for empty in (MLArrayBatchProvider([]), MatrixBatchProvider(np.ones((0, 12)), [])):
+        with pytest.raises(MLModelError, match="empty") as caught:
+            MLUpdateTask(base, empty)
+        assert caught.value.code is MLModelErrorCode.UPDATE
+    MLUpdateTask(base, Lazy(X, labels))
+    with pytest.raises(MLModelError, match="sample 0"):
+        MLUpdateTask(base, Lazy(X[1234:], labels[1234:]))
+
+
+class Unreadable:
+    """A batch whose store is gone from the start."""
+
+    count = 3
+
+    def features(self, at):
+        raise OSError("the card was pulled out")
+
+
+def test_checklist_16_a_batch_that_cannot_be_read_is_refused_at_construction(base):
+    """What its author's code raises comes as our error, with the cause."""
+    with pytest.raises(MLModelError, match="OSError: the card was pulled out") as caught:
+        MLUpdateTask(base, Unreadable())
+    assert caught.value.code is MLModelErrorCode.UPDATE
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_checklist_10_11_12_19_the_ways_to_be_told(base, batch):
     """A completion handler alone, progress handlers without progress, or nobody at all; not two of them."""
     told = []
     for given in (
@@ -625,12 +761,13 @@ def test_the_ways_to_be_told(base, batch):
         {"progress_handlers": MLUpdateProgressHandlers(EVERY, None, told.append)},
         {},
     ):
-        task = MLUpdateTask(for_model_at=base, training_data=batch, **given)
-        task.resume()
-        assert task.wait(PATIENCE)
-        assert task.state is MLTaskState.COMPLETED
+        for configuration in ({}, {"configuration": None}, {"configuration": MLModelConfiguration()}):
+            task = MLUpdateTask(for_model_at=base, training_data=batch, **configuration, **given)
+            task.resume()
+            assert task.wait(PATIENCE)
+            assert task.state is MLTaskState.COMPLETED
 
-    assert len(told) == 2
+    assert len(told) == 6
     with pytest.raises(TypeError):
         MLUpdateTask(
             base,
@@ -638,6 +775,18 @@ def test_the_ways_to_be_told(base, batch):
             completion_handler=told.append,
             progress_handlers=MLUpdateProgressHandlers(BEGIN, None, print),
         )
+    with pytest.raises(TypeError):
+        MLUpdateProgressHandlers(BEGIN, None)
+    for wrong in (
+        (BEGIN, None, None),
+        (BEGIN, 3, print),
+        (BEGIN, None, 3),
+        (8, None, print),
+        ("1", None, print),
+    ):
+        with pytest.raises(MLModelError):
+            MLUpdateProgressHandlers(*wrong)
+    assert MLUpdateProgressHandlers(3, None, print).for_events is BEGIN | EPOCH
 
 
 def test_a_handler_cannot_wait_for_its_own_task(base, batch):
@@ -647,14 +796,15 @@ def test_a_handler_cannot_wait_for_its_own_task(base, batch):
     assert "wait" in str(task.error)
 
 
-def test_a_task_of_no_kind_cannot_be_made():
+def test_checklist_09_a_task_of_no_kind_cannot_be_made():
     """The base class is abstract."""
     with pytest.raises(TypeError, match="MLUpdateTask"):
         MLTask()
 
 
-def test_mini_batches_nobody_asked_for_cost_no_copy(base, batch):
-    """Without a subscription no model is copied for a mini-batch."""
+def test_checklist_25_mini_batches_nobody_asked_for_cost_no_copy(base, batch):
+    """Without a subscription no model is copied for a mini-batch; that one is paid for is documented."""
+    assert "slows training" in MLUpdateProgressEvent.__doc__
 
     class Counting(type(base.head)):
         copies = 0

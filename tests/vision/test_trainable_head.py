@@ -414,9 +414,10 @@ def test_a_file_for_one_sample_a_step_fixes_the_mini_batch(regression: Path) -> 
 def test_a_label_that_is_no_number_is_named(regression: Path) -> None:
     """The sample's index and its label, before anything is learned."""
     for label in ("five", float("nan"), float("inf")):
-        error = failure(trainable_model(regression), MatrixBatchProvider(np.ones((3, 1)), [1.0, 2, label]))
-        assert error.code is MLModelErrorCode.FEATURE_TYPE
-        assert f"sample 2: the label is {label!r}" in str(error)
+        with pytest.raises(MLModelError) as caught:
+            MLUpdateTask(trainable_model(regression), MatrixBatchProvider(np.ones((3, 1)), [1.0, 2, label]))
+        assert caught.value.code is MLModelErrorCode.FEATURE_TYPE
+        assert f"sample 2: the label is {label!r}" in str(caught.value)
 
 
 def test_the_last_mini_batch_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml import descent
 from edge_agent.ml.batches import MLBatchProvider, TrainingRows, feature_blocks, mini_batches, training_rows
 from edge_agent.ml.exemplars import check_kind, in_order
-from edge_agent.ml.heads.protocol import Parameters, Training, TrainingProgress
+from edge_agent.ml.heads.protocol import Parameters, Training, TrainingProgress, split_layer_values
 from edge_agent.ml.layers import Function, InnerProduct, Layer
 from edge_agent.ml.losses import CROSS_ENTROPY, Loss
 from edge_agent.ml.networks import Network
@@ -152,8 +152,8 @@ class NeuralNetworkHead:
     def train(self, data: MLBatchProvider, parameters: Parameters) -> Training:
         """Learn in epochs of mini-batches, after one pass that collects the labels.
 
-        What is sent in may change learning rate, momentum, beta1, beta2, eps and epochs; an epoch that has
-        begun is finished.
+        What is sent in may change learning rate, momentum, beta1, beta2, eps and epochs (an epoch that has
+        begun is finished), and replace weights and biases of updatable layers.
         """
         self.tune(parameters)
         if self.network.loss is None or not self.network.updatable_arrays:
@@ -192,11 +192,17 @@ class NeuralNetworkHead:
             sent = yield TrainingProgress(
                 "mini_batch", epoch, index, {"loss_value": loss, "accuracy": hits / len(y)}
             )
-            self.tune(sent or {})
+            self._take(sent or {})
         sent = yield TrainingProgress(
             "epoch", epoch, index, {"loss_value": loss_sum / seen, "accuracy": right / seen}
         )
-        self.tune(sent or {})
+        self._take(sent or {})
+
+    def _take(self, sent: Parameters) -> None:
+        arrays, plain = split_layer_values(sent)
+        self.tune(plain)
+        for key, value in arrays.items():
+            self.network.replace_array(key, value)
 
     def _prepared(self) -> descent.Optimizer:
         """The optimizer of the last update where it still fits, else a fresh one."""
