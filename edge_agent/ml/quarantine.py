@@ -76,11 +76,11 @@ class QuarantiningBatchProvider:
             self._sift(checked, range(start, min(start + rows, checked.count)), skipped)
         self._good = [at for at in range(checked.count) if at not in skipped]
         self._skipped = skipped
-        if len(skipped) > max_bad_share * checked.count or not self._good:
+        if len(skipped) > float(max_bad_share) * checked.count or not self._good:
             first = "; ".join(list(skipped.values())[:SHOWN])
             raise MLModelError(
                 MLModelErrorCode.UPDATE,
-                f"{len(skipped)} of {checked.count} samples are bad, allowed are {max_bad_share:.1%}: {first}",
+                f"{len(skipped)} of {checked.count} samples are bad, allowed are {float(max_bad_share):.1%}: {first}",
             )
 
     @staticmethod
