@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,27 @@ class Discriminant:
     def centre(self) -> Matrix:
         """The mean of all samples [D], an origin that keeps differences of large numbers small."""
         return np.asarray(self.counts @ self.means / max(float(self.counts.sum()), 1.0))
+
+    def without(self, label: str) -> Discriminant:
+        """The same without a class: the others compare as before.
+
+        Nothing of its mean is left. The scatter is one sum over all classes that nobody can take a class out
+        of again; it is only made smaller, so that it weighs as the samples that are left.
+        """
+        keep = np.array([name != label for name in self.classes], dtype=np.bool_)
+        if not keep.any():
+            return Discriminant.of_nothing(self.means.shape[1])
+        counts, means = self.counts[keep], self.means[keep]
+        N = float(counts.sum())
+        scatter = replace(self.scatter, eigenvalues=self.scatter.eigenvalues * (N / float(self.counts.sum())))
+        coef = self.coef[:, keep]
+        if self.ridge > 0.0:
+            # Another centre changes all scores of a sample alike, so the intercepts stay.
+            coef = Precision(scatter, N, self.ridge).times(means - counts @ means / N).T
+        names = tuple(name for name in self.classes if name != label)
+        return Discriminant(
+            names, counts, means, scatter, self.ridge, coef, self.intercept[keep], self.estimates
+        )
 
     def scores(self, Z: Matrix) -> Matrix:
         """Log probabilities [n, C] of unit vectors [n, D], up to a constant in each row."""

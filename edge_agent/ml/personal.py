@@ -215,7 +215,9 @@ class PersonalModel:
         is not touched: what it knows itself comes back with `reset()`. The number of the generation that
         answers now.
 
-        Raises `MLModelError` UPDATE when nobody knows the label, and for a head that cannot forget one.
+        Works for nearest neighbours, where every sample of the class is gone, and for LDA, where its count
+        and mean are, but not its part of the scatter that all classes share. Raises `MLModelError` UPDATE for
+        other heads and when nobody knows the label.
         """
         with self._succession.turn() as live:
             name = live.model.output_name
@@ -232,7 +234,7 @@ class PersonalModel:
     def remove(self, sample: MLFeatureProvider) -> int:
         """Forget a sample, whatever its label: every remembered one with the same features, and those waiting.
 
-        Works as `forget`, for heads that remember their samples.
+        Works as `forget`, for heads that remember their samples: nearest neighbours.
         """
         return self._revise(sample, None, "removed")
 

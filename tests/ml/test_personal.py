@@ -844,6 +844,20 @@ def test_checklist_96_a_crash_in_forgetting_ends_with_all_or_nothing_forgotten(h
     assert seen == {True, False}
 
 
+def test_checklist_96_an_lda_forgets_a_class_but_no_sample(tmp_path, clouds):
+    """Its name is in no file any more; single samples it does not remember."""
+    MLModel.factory("lda", 12).write(to=tmp_path / "f")
+    model = PersonalModel(tmp_path / "f", tmp_path / "mine")
+    X, labels = clouds(30)
+    model.add(MatrixBatchProvider(X, labels))
+    with pytest.raises(MLModelError, match="'lda' cannot"):
+        model.remove(MLDictionaryFeatureProvider({"features": X[0]}))
+    model.forget("class 1")
+    assert set(model.labels(MatrixBatchProvider(X, labels))) == {"class 0", "class 2"}
+    assert b"class 1" not in content(tmp_path / "mine")
+    assert len(model.history()) == 1
+
+
 def test_checklist_96_a_head_that_cannot_forget_says_so(tmp_path, clouds):
     """And nothing changes."""
     MLModel.factory("softmax", 12).write(to=tmp_path / "f")

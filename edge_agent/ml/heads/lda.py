@@ -121,6 +121,15 @@ class LDAHead:
         self._parameters = {str(key): value for key, value in settings.items()}
         yield TrainingProgress("epoch", 0, index, metrics)
 
+    def remove_label(self, label: str) -> None:
+        """Forget a class, its count and its mean; raises `MLModelError` UPDATE for one that is not there.
+
+        Its samples' share in the scatter that all classes have in common stays, without a name.
+        """
+        if label not in self.classes_:
+            raise MLModelError(MLModelErrorCode.UPDATE, f"there is no label {label!r} to forget")
+        self.learned = self.learned.without(label)
+
     def predict_proba(self, X: NDArray[np.float32]) -> Matrix:
         """Probabilities [n, C] of features [n, D]."""
         return softmax(self.learned.scores(signed_root(X)))

@@ -349,3 +349,41 @@ def test_arrays_that_do_not_fit_are_refused(clouds, name, harm):
 
     with pytest.raises(MLModelError, match=name):
         LDAHead.restore(arrays, head.describe())
+
+
+@pytest.mark.parametrize("noise", [0.5, 0.0])
+def test_checklist_96_a_forgotten_class_votes_no_more_and_the_others_as_before(clouds, noise):
+    """Its column and its mean are gone; shares and distances of the others do not change, nor how it learns on."""
+    X, labels = clouds(90, noise=noise)
+    new, _ = clouds(30, noise=max(noise, 0.5), seed=4)
+    head, _ = trained(X, labels)
+    before = head.copy()
+    head.remove_label("class 1")
+    again = LDAHead.restore(head.arrays(), head.describe())
+
+    assert head.classes_ == again.classes_ == ("class 0", "class 2")
+    P = before.predict_proba(new)[:, [0, 2]]
+    np.testing.assert_allclose(
+        head.predict_proba(new), P / P.sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-9
+    )
+    assert np.array_equal(again.predict_proba(new), head.predict_proba(new))
+    assert before.learned.means[1].tobytes() not in b"".join(one.tobytes() for one in head.arrays().values())
+    assert before.classes_ == ("class 0", "class 1", "class 2")
+    if noise:
+        near = before.predict_proba(new).argmax(axis=1) != 1
+        np.testing.assert_allclose(head.distances(new)[near], before.distances(new)[near], rtol=1e-3)
+    for _ in head.train(MatrixBatchProvider(X, labels), {}):
+        pass
+    assert head.classes_ == ("class 0", "class 1", "class 2")
+
+
+def test_checklist_96_forgetting_every_class_is_a_new_head(clouds):
+    """And one that is not there is refused."""
+    X, labels = clouds(9)
+    head, _ = trained(X, labels)
+    with pytest.raises(MLModelError, match="no label 'nobody'"):
+        head.remove_label("nobody")
+    for label in head.classes_:
+        head.remove_label(label)
+    assert head.classes_ == ()
+    assert LDAHead.restore(head.arrays(), head.describe()).predict_proba(X).shape == (9, 0)
