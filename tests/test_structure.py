@@ -76,9 +76,9 @@ STOREYS = """
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.writable
-    agent.home | agent.labels | agent.pauses | agent.split | ml.pace | ml.transforms | store.atomic
-    store.lock | store.digests | vision.wire
-    config | hookspecs
+    agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
+    store.lock | store.digests | vision.wire | ml.feature_source
+    config | hookspecs | ml.augmentation | ml.feature_extractors
     errors
 """
 """Top to bottom.  A room imports from storeys below its own, never from its own and never from above."""
