@@ -242,7 +242,7 @@ def register_heads(register):
 
     heads = load().register_heads()
 
-    assert set(heads) == {"lda", "softmax", "knn", "network", "mine"}
+    assert set(heads) == {"lda", "softmax", "logistic", "knn", "network", "mine"}
     assert heads["mine"].name == "mine"
     assert Config().learning.head in heads
 

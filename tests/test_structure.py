@@ -59,12 +59,13 @@ STOREYS = """
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.signatures | vision.trial
     ml.heads.built_in
+    ml.heads.logistic
     ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
     ml.ports | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.flatbuffer
-    ml.discriminant | ml.networks | ml.fits.protocol
+    ml.discriminant | ml.networks | ml.fits.protocol | ml.regression
     ml.headway | ml.validation
-    ml.layers | ml.losses | ml.descent
+    ml.layers | ml.losses | ml.descent | ml.lbfgs
     ml.heads.protocol | ml.estimates | store.training_set
     ml.arrays | ml.front
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest

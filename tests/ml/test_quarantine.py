@@ -50,7 +50,7 @@ class Shelf:
 
 
 @pytest.mark.parametrize("why", BAD)
-@pytest.mark.parametrize("head", ["lda", "softmax", "knn"])
+@pytest.mark.parametrize("head", ["lda", "softmax", "logistic", "knn"])
 def test_checklist_56_one_bad_sample_in_a_thousand(why, head):
     """The task completes, learned from the other 999 exactly, and says which one is missing and why."""
     bad, says = BAD[why]

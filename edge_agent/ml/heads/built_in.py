@@ -9,6 +9,7 @@ from typing import Any
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.heads.knn import KNearestNeighborsHead
 from edge_agent.ml.heads.lda import LDAHead
+from edge_agent.ml.heads.logistic import LogisticHead
 from edge_agent.ml.heads.network import NeuralNetworkHead
 from edge_agent.ml.heads.protocol import FileHead, Head
 from edge_agent.ml.heads.softmax import SoftmaxHead
@@ -16,6 +17,7 @@ from edge_agent.ml.heads.softmax import SoftmaxHead
 BUILT_IN_HEADS: Mapping[str, type[Head]] = {
     LDAHead.name: LDAHead,
     SoftmaxHead.name: SoftmaxHead,
+    LogisticHead.name: LogisticHead,
     KNearestNeighborsHead.name: KNearestNeighborsHead,
     NeuralNetworkHead.name: NeuralNetworkHead,
 }
