@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.personal import Generation, PersonalModel
     from edge_agent.ml.pipeline import extractor_model, linked_model, make_pipeline
     from edge_agent.ml.pixels import MLPixelFormat, PixelBuffer
+    from edge_agent.ml.predicting import MLPredictionRequest, MLRequest
     from edge_agent.ml.progress import (
         MLMetricKey,
         MLUpdateContext,
@@ -100,6 +101,7 @@ _ROOMS = {
     "ml.personal": "Generation PersonalModel",
     "ml.pipeline": "extractor_model linked_model make_pipeline",
     "ml.pixels": "MLPixelFormat PixelBuffer",
+    "ml.predicting": "MLPredictionRequest MLRequest",
     "ml.progress": "MLMetricKey MLUpdateContext MLUpdateProgressEvent MLUpdateProgressHandlers",
     "ml.providers": "MLArrayBatchProvider MLBatchProvider MatrixBatchProvider",
     "ml.quarantine": "QuarantiningBatchProvider",
@@ -159,6 +161,8 @@ __all__ = [
     "MLParameterDescription",
     "MLParameterKey",
     "MLPixelFormat",
+    "MLPredictionRequest",
+    "MLRequest",
     "MLReshapeFrequencyHint",
     "MLSequence",
     "MLSequenceConstraint",

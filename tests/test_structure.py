@@ -61,7 +61,7 @@ STOREYS = """
     ml.heads.built_in
     ml.heads.logistic
     ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
-    ml.ports | vision.runtime | vision.graph | vision.preprocessing | vision.images
+    ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.flatbuffer
     ml.discriminant | ml.networks | ml.fits.protocol | ml.regression
     ml.headway | ml.validation
@@ -159,12 +159,14 @@ BOUNDARIES = {
     "cli",
     "mailbox",
     "ml.admission",
+    "ml.predicting",
     "ml.quarantine",
     "ml.task",
     "plugin_host",
     "plugins",
 }
-"""Where a defect in anybody's code ends: plugins, the agent's step, `main`, a task's thread, a batch provider."""
+"""Where a defect in anybody's code ends: plugins, the agent's step, `main`, a task's or a request's
+thread, a batch provider."""
 
 NOT_A_NOUN = {"base", "common", "const", "constants", "helper", "helpers", "manager", "misc", "util", "utils"}
 

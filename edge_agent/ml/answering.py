@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from edge_agent.ml.batches import MLArrayBatchProvider, MLBatchProvider, checked
 from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider
 from edge_agent.ml.heads.protocol import Head, TunableHead, ValueHead
 from edge_agent.ml.ports import Ports
+from edge_agent.ml.predicting import Completion, MLPredictionRequest
 
 
 class Answering:
@@ -78,16 +81,50 @@ class Answering:
 
     def predictions(self, from_: MLBatchProvider) -> MLArrayBatchProvider:
         """Predictions for a whole batch, in its order; raises as `predict`, naming the sample's index."""
-        answers: list[MLFeatureProvider] = []
-        for start, X in self.ports.blocks(from_):
-            try:
-                answers += self._answers(X)
-            except MLModelError as error:
-                raise MLModelError(error.code, f"in the samples from {start} on: {error}") from None
-        return MLArrayBatchProvider(answers)
+        return _joined(self._answered(from_))
+
+    @overload
+    def begin_prediction(
+        self,
+        from_: MLBatchProvider,
+        *,
+        completion_handler: Completion[MLArrayBatchProvider] | None = None,
+    ) -> MLPredictionRequest[MLArrayBatchProvider]: ...
+
+    @overload
+    def begin_prediction(
+        self,
+        from_: MLFeatureProvider,
+        *,
+        completion_handler: Completion[MLDictionaryFeatureProvider] | None = None,
+    ) -> MLPredictionRequest[MLDictionaryFeatureProvider]: ...
+
+    def begin_prediction(
+        self, from_: Any, *, completion_handler: Completion[Any] | None = None
+    ) -> MLPredictionRequest[Any]:
+        """As `predict` for a sample and `predictions` for a batch, in the background: returns at once.
+
+        What they raise comes out of the request's `result()`.
+        """
+        if isinstance(from_, MLBatchProvider):
+            return MLPredictionRequest(
+                lambda: self._answered(from_), _joined, completion_handler=completion_handler
+            )
+        return MLPredictionRequest(
+            lambda: iter([self.predict(from_)]), lambda parts: parts[0], completion_handler=completion_handler
+        )
 
     prediction = predict
     """Apple's name of it."""
+
+    def _answered(self, batch: MLBatchProvider) -> Iterator[list[MLDictionaryFeatureProvider]]:
+        """The answers for a batch, a block at a time."""
+        for start, X in self.ports.blocks(batch):
+            try:
+                answers = self._answers(X)
+            except MLModelError as error:
+                raise MLModelError(error.code, f"in the samples from {start} on: {error}") from None
+            yield answers
 
     def _answers(self, X: NDArray[Any]) -> list[MLDictionaryFeatureProvider]:
         if self.n_values is not None and isinstance(self.head, ValueHead):
@@ -95,3 +132,7 @@ class Answering:
         P, default = self.predict_proba(X), self.default_label
         unknown = self.is_unknown(X) if self.classes and default is not None else np.zeros(len(X), np.bool_)
         return self.ports.answers(P, self.classes, default, unknown)
+
+
+def _joined(blocks: Iterable[list[MLDictionaryFeatureProvider]]) -> MLArrayBatchProvider:
+    return MLArrayBatchProvider(list(itertools.chain.from_iterable(blocks)))

@@ -35,6 +35,7 @@ from edge_agent.ml.parameters import (
     description_to_json,
     resolve,
 )
+from edge_agent.ml.predicting import Completion, MLRequest
 from edge_agent.ml.raw import raw_model
 from edge_agent.ml.storing import opened_front, stored_front
 
@@ -276,4 +277,21 @@ class MLModel(Described):
             not_updatable_because=package.not_updatable_because,
             label_type=label_type_named(package.label_type),
             front=front,
+        )
+
+    @classmethod
+    def load_in_background(
+        cls,
+        path: Path | str,
+        configuration: MLModelConfiguration | None = None,
+        *,
+        heads: Mapping[str, type[Head]] | None = None,
+        completion_handler: Completion[Self] | None = None,
+    ) -> MLRequest[Self]:
+        """As `load`, on a thread of its own: returns at once; the model, or what is raised, is its `result()`."""
+        configuration = usable_configuration(configuration)
+        return MLRequest(
+            lambda: cls.load(path, configuration, heads),
+            completion_handler=completion_handler,
+            name="load",
         )

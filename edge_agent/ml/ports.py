@@ -23,6 +23,9 @@ from edge_agent.ml.front import Front
 from edge_agent.ml.providers import ArrayProvider, MLBatchProvider, sample_count
 
 _ROWS = 512
+_ROWS_BEHIND_FRONT = 16
+"""Extracting takes so much longer than answering that larger blocks gain nothing; a prediction can be cancelled
+between two."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ class Ports:
         Raises as `row`, naming the index.
         """
         count = sample_count(batch)
-        for start in range(0, count, _ROWS):
-            stop = min(start + _ROWS, count)
+        size = _ROWS if self.front is None else _ROWS_BEHIND_FRONT
+        for start in range(0, count, size):
+            stop = min(start + size, count)
             if isinstance(batch, ArrayProvider) and self.front is None:
                 yield start, batch.arrays(slice(start, stop))[0]
             else:
