@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,8 @@ MOST_IN_MEMORY = 16 * 1024 * 1024
 class ExtractedBatchProvider:
     """The samples of another batch as the last stage of a pipeline learns them.
 
-    Each is extracted when it is first asked for; every later epoch finds its features ready.
+    Each is extracted when it is first asked for; every later epoch finds its features ready. Raises
+    `MLModelError` IO where there is no room for the features.
     """
 
     def __init__(
@@ -35,14 +37,7 @@ class ExtractedBatchProvider:
         self._label_name = label_name
         self._label_type = label_type
         self._count = sample_count(provider)
-        shape = (self._count, front.n_features)
-        self._X: NDArray[np.float32]
-        if self._count * front.n_features * 4 <= MOST_IN_MEMORY:
-            self._X = np.empty(shape, np.float32)
-        else:
-            # The file has no name from the start, so nothing of it stays whatever happens to this process.
-            with tempfile.TemporaryFile() as file:
-                self._X = np.memmap(file, np.float32, "w+", shape=shape)
+        self._X = _room(self._count, front.n_features)
         self._labels: list[Any] = [None] * self._count
 
     @property
@@ -85,3 +80,22 @@ class ExtractedBatchProvider:
         except MLModelError as error:
             raise MLModelError(error.code, f"sample {at}: {error}") from error
         self._labels[at] = label
+
+
+def _room(count: int, n_features: int) -> NDArray[np.float32]:
+    """An array [count, n_features] to be filled; raises `MLModelError` IO where there is no room for it."""
+    size = count * n_features * np.dtype(np.float32).itemsize
+    if size <= MOST_IN_MEMORY:
+        return np.empty((count, n_features), np.float32)
+    try:
+        # The file has no name from the start, so nothing of it stays whatever happens to this process.
+        with tempfile.TemporaryFile() as file:
+            # Taken at once: where a mapped file finds no room later, the system ends the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.float32, "r+", shape=(count, n_features))
+    except OSError as error:
+        raise MLModelError(
+            MLModelErrorCode.IO,
+            f"the features of {count} samples need {size} bytes in the folder for temporary files:"
+            f" {error.strerror or error}",
+        ) from error

@@ -38,6 +38,7 @@ from edge_agent.ml.parameters import (
 from edge_agent.ml.predicting import Completion, MLRequest
 from edge_agent.ml.raw import raw_model
 from edge_agent.ml.storing import opened_front, stored_front
+from edge_agent.store.atomic import remove_tree
 
 __all__ = [
     "BUILT_IN_HEADS",
@@ -187,7 +188,6 @@ class MLModel(Described):
         """
         source = Path(at)
         raw = raw_model(source)
-        package = Path(tempfile.mkdtemp(prefix="edge-agent-")) / source.stem
         model = cls(
             raw.head,
             front=raw.front,
@@ -195,8 +195,13 @@ class MLModel(Described):
             not_updatable_because=raw.not_updatable_because,
             is_writable=True,
         )
-        model.write(package)
-        return package
+        folder = Path(tempfile.mkdtemp(prefix="edge-agent-"))
+        try:
+            model.write(folder / source.stem)
+        except BaseException:
+            remove_tree(folder)
+            raise
+        return folder / source.stem
 
     def write(self, to: Path | str) -> None:
         """Save as the directory `to`, which holds `model.json`, `head.npz` and the files of frozen stages,
@@ -258,13 +263,15 @@ class MLModel(Described):
             metadata = msgspec.convert(package.metadata, MLModelMetadata)
             allowed = package.parameter_descriptions
             descriptions = None if allowed is None else [description_from_json(one) for one in allowed]
-            front = opened_front(package.front, folder, configuration.parameters)
         except MLModelError as error:
             raise MLModelError(error.code, f"{folder}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder, f"what was learned cannot be restored: {error!r}") from error
         if tuple(head.classes_) != package.labels or head.n_features != package.n_features:
             raise damaged(folder, "labels or features are not those that were learned")
+        front = opened_front(package.front, folder, configuration.parameters)
+        if front is not None and front.n_features != head.n_features:
+            raise damaged(folder, f"{head.n_features} features learned, {front.n_features} given")
         return cls(
             head,
             extractor_fingerprint=package.extractor_fingerprint,

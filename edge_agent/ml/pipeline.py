@@ -79,8 +79,11 @@ def make_pipeline(
         raise _not_updatable(f"{who}, is a link; a linked model can never be updated")
     if not isinstance(last, MLModel):
         raise MLModelError(MLModelErrorCode.GENERIC, f"{who}, is no model but {type(last).__name__}")
-    if last.front is not None and not isinstance(last.head, FeaturesHead):
-        raise MLModelError(MLModelErrorCode.GENERIC, f"{who}, is a pipeline itself; give its stages instead")
+    if last.front is not None:
+        what = "only extracts features" if isinstance(last.head, FeaturesHead) else "is a pipeline itself"
+        raise MLModelError(
+            MLModelErrorCode.GENERIC, f"{who}, {what}; the last stage is what learns from them"
+        )
     if is_updatable and not last.is_updatable:
         raise _not_updatable(
             f"{who}, has to be updatable in an updatable pipeline: {last.not_updatable_because}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_agent.errors import MLModelError
-from edge_agent.ml.front import Front
+from edge_agent.ml.front import Front, FrozenStage
 from edge_agent.ml.kinds import stage_opener
 from edge_agent.ml.package import FrontEntry, StageEntry, damaged, file_sha256, stored_name
 from edge_agent.ml.parameters import MLParameterKey
@@ -35,21 +35,35 @@ def opened_front(
 ) -> Front | None:
     """The stages that a package in `folder` tells of; what is scoped to one in `parameters` is set on it.
 
-    Raises `MLModelError` IO for a file that is missing or damaged, CUSTOM_MODEL for an unknown kind of stage,
-    PARAMETERS for a value that a stage does not take; KeyError, TypeError or ValueError for a description
-    that is not one.
+    Raises `MLModelError` with the path: IO for a file or a description that is missing or damaged,
+    CUSTOM_MODEL for an unknown kind of stage, PARAMETERS for a value that a stage does not take.
     """
     if entry is None:
         return None
-    stages = []
-    for name, one in zip(entry.names, entry.stages, strict=False):
-        paths = {file: folder / stored_name(file, sha256) for file, sha256 in one.files.items()}
-        for file, path in paths.items():
-            if file_sha256(path) != one.files[file]:
-                raise damaged(path, "its bytes are not the ones that were written")
-        own = {MLParameterKey(key.name): value for key, value in parameters.items() if key.scope == name}
-        try:
-            stages.append(stage_opener(one.kind)(one.described, paths, folder=folder, parameters=own))
-        except MLModelError as error:
-            raise MLModelError(error.code, f"stage {name!r}: {error}") from error
-    return Front(stages, entry.names)
+    if len(entry.names) != len(entry.stages) + 1:
+        raise damaged(folder, f"{len(entry.stages)} stages before the last one, {len(entry.names)} names")
+    stages = [
+        _opened(
+            name, one, folder, {MLParameterKey(k.name): v for k, v in parameters.items() if k.scope == name}
+        )
+        for name, one in zip(entry.names, entry.stages, strict=False)
+    ]
+    try:
+        return Front(stages, entry.names)
+    except MLModelError as error:
+        raise damaged(folder, str(error)) from error
+
+
+def _opened(
+    name: str, entry: StageEntry, folder: Path, parameters: Mapping[MLParameterKey, object]
+) -> FrozenStage:
+    paths = {file: folder / stored_name(file, sha256) for file, sha256 in entry.files.items()}
+    for file, path in paths.items():
+        if file_sha256(path) != entry.files[file]:
+            raise damaged(path, "its bytes are not the ones that were written")
+    try:
+        return stage_opener(entry.kind)(entry.described, paths, folder=folder, parameters=parameters)
+    except MLModelError as error:
+        raise MLModelError(error.code, f"{folder}: stage {name!r}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(folder, f"stage {name!r} cannot be opened: {error!r}") from error

@@ -70,6 +70,11 @@ class ExtractorStage:
         """How many pictures the network itself has looked at."""
         return self._extractions
 
+    @property
+    def _file_name(self) -> str:
+        """Not that of the file, which a package names after its sum: it would grow with every model saved."""
+        return f"{self._card.name}.tflite"
+
     def features(self, value: MLFeatureValue) -> NDArray[np.float32]:
         """Features [n_features] of a picture that `input` allows.
 
@@ -102,7 +107,7 @@ class ExtractorStage:
         card = self._card
         return {
             "name": card.name,
-            "path": card.path.name,
+            "path": self._file_name,
             "sha256": card.sha256,
             "n_features": card.n_features,
             "input": msgspec.to_builtins(card.input),
@@ -119,14 +124,14 @@ class ExtractorStage:
             ) from error
         if hashlib.sha256(data).hexdigest() != self._card.sha256:
             raise MLModelError(MLModelErrorCode.IO, f"{path}: damaged: not the file its card describes")
-        return {path.name: data}
+        return {self._file_name: data}
 
 
 def open_stage(
     description: Mapping[str, Any],
     files: Mapping[str, Path],
     *,
-    folder: Path,
+    folder: Path,  # noqa: ARG001 - all its files are named
     parameters: Mapping[MLParameterKey, object],
 ) -> ExtractorStage:
     """The stage that another described, with its file; as `edge_agent.ml.kinds.StageOpener` says."""
@@ -134,7 +139,7 @@ def open_stage(
         raise MLModelError(MLModelErrorCode.PARAMETERS, f"parameter {key} is unknown: an extractor has none")
     path = files[str(description["path"])]
     try:
-        return ExtractorStage(card_from(dict(description), path=path, source=str(folder)))
+        return ExtractorStage(card_from(dict(description), path=path, source=path.name))
     except ExtractorError as error:
         raise MLModelError(MLModelErrorCode.IO, str(error)) from error
 
