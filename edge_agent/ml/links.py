@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -135,13 +136,18 @@ def open_stage(
 
 
 def _located(file_name: str, search_path: str, folder: Path) -> Path:
-    if not file_name or Path(file_name).name != file_name:
+    if file_name in {"", ".."} or Path(file_name).name != file_name or "\0" in file_name:
         raise MLModelError(
             MLModelErrorCode.PARAMETERS,
             f"linked_model_file_name is a name without a folder, not {file_name!r}; folders go into"
             " linked_model_search_path",
         )
-    places = [_root(part, folder) for part in search_path.split(":")]
+    if "\0" in search_path:
+        raise MLModelError(
+            MLModelErrorCode.PARAMETERS, f"linked_model_search_path: {search_path!r} is no list of folders"
+        )
+    # Without links and dots, so that "../x" is found from the folder of a model that is not yet written.
+    places = [Path(os.path.realpath(_root(part, folder))) for part in search_path.split(":")]
     for place in places:
         if (place / file_name).exists():
             return (place / file_name).resolve()

@@ -368,6 +368,23 @@ def model_with(pipeline: MLModel) -> MLModel:
     return MLModel(pipeline.head, parameters=pipeline.parameters)
 
 
+def test_checklist_56_a_pipeline_leaves_out_a_picture_of_the_wrong_size(eye, tiny, labelled):
+    """With `max_bad_share` the task learns the others and tells the index; without, it fails with it."""
+    batch = labelled((tiny("red", at, side=9 if at == 7 else 4), "red") for at in range(20))
+    task = MLUpdateTask(make_pipeline([eye(), neighbors(3)]), batch, max_bad_share=0.05)
+    task.resume()
+    assert task.wait(10)
+
+    assert task.model is not None
+    assert len(task.model.head.exemplars) == 19
+    assert list(task.skipped_samples) == [7]
+    assert "sample 7: feature 'image' is" in task.skipped_samples[7]
+    strict = MLUpdateTask(make_pipeline([eye(), neighbors(3)]), batch)
+    strict.resume()
+    assert strict.wait(10)
+    assert "sample 7: feature 'image' is" in str(strict.error)
+
+
 # ------------------------------------------------------------------ on disk
 
 
