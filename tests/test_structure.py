@@ -58,7 +58,8 @@ STOREYS = """
     ml.described | ml.links
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.signatures | vision.trial
-    ml.heads.built_in
+    ml.fits.auto
+    ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
     ml.heads.logistic
     ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images

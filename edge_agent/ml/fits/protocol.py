@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.batches import FEATURES, LABEL, Rows
+from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider
 from edge_agent.ml.heads.protocol import Head
+from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue, resolve
 
 BLOCK_ROWS = 512
 """A pass reads so many rows at a time, so that a matrix that lies on disk stays there."""
@@ -29,6 +32,8 @@ class FitData:
     """[n]: the class of each row, an index into `classes`."""
     classes: tuple[str, ...]
     """The labels, different ones; each has at least one row."""
+    chosen: NDArray[np.intp] | None = None
+    """The only rows that count, in this order; None for all of them."""
 
     def __post_init__(self) -> None:
         """Hold the three against each other."""
@@ -43,10 +48,13 @@ class FitData:
             problem = "a label occurs twice among the classes"
         elif self.y.min() < 0 or self.y.max() >= len(self.classes):
             problem = f"a row has a class that is not one of {len(self.classes)}"
-        elif not (counts := np.bincount(self.y, minlength=len(self.classes))).all():
-            problem = f"the class {self.classes[int(counts.argmin())]!r} has no samples"
+        elif not self.counts.all():
+            problem = f"the class {self.classes[int(self.counts.argmin())]!r} has no samples"
         if problem:
             raise MLModelError(MLModelErrorCode.UPDATE, f"data of a fit: {problem}")
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
     @property
     def n_features(self) -> int:
@@ -54,14 +62,61 @@ class FitData:
         return int(self.X.shape[1])
 
     @property
+    def targets(self) -> NDArray[np.intp]:
+        """The class of each row that counts."""
+        return self.y if self.chosen is None else self.y[self.chosen]
+
+    @property
     def counts(self) -> NDArray[np.intp]:
         """How many rows each class has [C]."""
-        return np.bincount(self.y, minlength=len(self.classes))
+        return np.bincount(self.targets, minlength=len(self.classes))
 
-    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:
-        """All rows in order, `rows` at a time: features [m, D] and classes [m]."""
-        for start in range(0, len(self.y), rows):
-            yield self.X[start : start + rows], self.y[start : start + rows]
+    def rows(self, indices: Sequence[int] | slice) -> NDArray[np.float32]:
+        """The features [m, D] of some of the rows that count."""
+        if self.chosen is None:
+            return self.X[indices if isinstance(indices, slice) else list(indices)]
+        return self.X[self.chosen[indices if isinstance(indices, slice) else list(indices)]]
+
+    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[NDArray[np.float32]]:
+        """All rows in order, `size` at a time. Raises `MLModelError` UPDATE, naming the first that is not
+        finite."""
+        for start in range(0, len(self), size):
+            block = self.rows(slice(start, start + size))
+            if not np.isfinite(block).all():
+                bad = start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+                raise MLModelError(MLModelErrorCode.UPDATE, f"sample {bad}: a feature is not a finite number")
+            yield block
+
+    def batch(self) -> FitBatch:
+        """The same samples for a head to learn from."""
+        return FitBatch(self)
+
+    def part(self, rows: NDArray[np.intp]) -> Self:
+        """Only some of the rows that count."""
+        return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
+
+
+class FitBatch:
+    """The data of a fit as a batch provider; nothing of it is copied."""
+
+    def __init__(self, data: FitData) -> None:
+        self._data = data
+        self._targets = data.targets
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(self._targets)
+
+    def features(self, at: int) -> MLFeatureProvider:
+        """The sample at an index."""
+        X, labels = self.arrays([at])
+        return MLDictionaryFeatureProvider({FEATURES: X[0], LABEL: labels[0]})
+
+    def arrays(self, indices: Rows) -> tuple[NDArray[np.float32], list[str]]:
+        """Features float32 [n, D] and the n labels of the given indices."""
+        wanted = indices if isinstance(indices, slice) else list(indices)
+        return self._data.rows(wanted), [self._data.classes[k] for k in self._targets[wanted]]
 
 
 @dataclass(frozen=True)
@@ -88,8 +143,10 @@ class Fit(Protocol):
     """What `begin` knows, apart from the seed."""
     iteration: int
     """How many iterations are done."""
-    converged: bool
-    """Whether a further iteration would change nothing worth an iteration."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether a further iteration would change nothing worth an iteration."""
 
     def step(self) -> FitMetrics:
         """Do one iteration; once converged it changes nothing but still says the metrics.
@@ -121,3 +178,24 @@ class Fit(Protocol):
         cls, data: FitData, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]
     ) -> Self:
         """The fit these came from; raises `MLModelError` IO when they do not fit together or to the data."""
+
+
+def settings_of(
+    descriptions: Iterable[MLParameterDescription], given: Mapping[str, object]
+) -> dict[MLParameterKey, ParameterValue]:
+    """Every described parameter with its value; raises `MLModelError` PARAMETERS as `resolve` does."""
+    return resolve(descriptions, {MLParameterKey(name): value for name, value in given.items()})
+
+
+def data_described(data: FitData) -> dict[str, Any]:
+    """What a description says of the data it is of."""
+    return {"classes": list(data.classes), "n_features": data.n_features}
+
+
+def check_data(data: FitData, description: Mapping[str, Any]) -> None:
+    """Raises `MLModelError` IO unless a fit that was laid down was of such data."""
+    for name, value in data_described(data).items():
+        if description[name] != value:
+            raise MLModelError(
+                MLModelErrorCode.IO, f"the fit was laid down for other data: {name} was {description[name]}"
+            )

@@ -33,20 +33,20 @@ _UNIT = MLNumericConstraint(0.0, 1.0)
 _INT64 = MLNumericConstraint(-(2**63), 2**63 - 1)
 
 
-def default_network(n_features: int) -> Network:
-    """Unit vectors, 64 hidden units with ReLU, one output a class with softmax; both layers are updatable."""
-    rng = np.random.default_rng(0)
-    hidden = InnerProduct.random("hidden", n_features, HIDDEN_UNITS, rng)
-    output = InnerProduct("output", np.zeros((0, HIDDEN_UNITS)), np.zeros(0))
-    hidden.is_updatable = output.is_updatable = True
-    layers: list[Layer] = [
-        Function("unit", "signed_root"),
-        hidden,
-        Function("relu", "relu"),
-        output,
-        Function("softmax", "softmax"),
-    ]
-    return Network(layers, Loss("loss", CROSS_ENTROPY))
+def default_network(n_features: int, sizes: Sequence[int] = (HIDDEN_UNITS,), seed: int = 0) -> Network:
+    """Unit vectors, hidden units with ReLU in layers of the sizes, one output a class with softmax; all that
+    have numbers are updatable."""
+    rng = np.random.default_rng(seed)
+    layers: list[Layer] = [Function("unit", "signed_root")]
+    width = n_features
+    for at, size in enumerate(sizes):
+        place = "" if at == 0 else str(at + 1)
+        hidden = InnerProduct.random(f"hidden{place}", width, size, rng)
+        hidden.is_updatable = True
+        layers += [hidden, Function(f"relu{place}", "relu")]
+        width = size
+    output = InnerProduct("output", np.zeros((0, width)), np.zeros(0), is_updatable=True)
+    return Network([*layers, output, Function("softmax", "softmax")], Loss("loss", CROSS_ENTROPY))
 
 
 class NeuralNetworkHead:
