@@ -49,7 +49,7 @@ def _saved(model, tmp_path):
     return tmp_path / "model"
 
 
-def test_a_reloaded_model_is_the_same(model, saved, clouds):
+def test_checklist_64_a_reloaded_model_is_the_same(model, saved, clouds):
     """Equal bits of every prediction and distance, equal labels, fingerprint, parameters and metadata."""
     X, _ = clouds(20, noise=2.0, seed=3)
     again = MLModel.load(saved)
@@ -73,7 +73,7 @@ def test_an_empty_model_can_be_saved_too(tmp_path):
     assert MLModel.load(str(tmp_path / "empty")).classes == ()
 
 
-def test_a_loaded_model_cannot_be_written(saved, tmp_path):
+def test_checklist_28_a_loaded_model_cannot_be_written(saved, tmp_path):
     """Only factory models and results of updates can, as with Apple."""
     with pytest.raises(MLModelError, match="can be written") as caught:
         MLModel.load(saved).write(to=tmp_path / "copy")
@@ -145,7 +145,7 @@ model.write(to=sys.argv[1])
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
-def test_a_killed_writer_leaves_a_loadable_model(saved, model, steps):
+def test_checklist_63_a_killed_writer_leaves_a_loadable_model(saved, model, steps):
     """Killed before any of its steps, the folder holds the old model or the new one, whole."""
     done = subprocess.run(
         [sys.executable, "-c", WRITER, str(saved), str(steps)],

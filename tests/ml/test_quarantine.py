@@ -9,7 +9,8 @@ import pytest
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MatrixBatchProvider
-from edge_agent.ml.features import MLDictionaryFeatureProvider
+from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureType
+from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.model import MLModel
 from edge_agent.ml.progress import MLMetricKey
 from edge_agent.ml.quarantine import QuarantiningBatchProvider
@@ -73,6 +74,80 @@ def test_checklist_56_one_bad_sample_in_a_thousand(why, head):
     assert contexts[1].task.skipped_samples == {}
     assert contexts[1].metrics[MLMetricKey.SKIPPED_SAMPLES] == 0
     assert np.array_equal(models[0].predict_proba(X), models[1].predict_proba(X))
+
+
+def named(values):
+    """A sample as a model with names of its own wants it."""
+    if isinstance(values, MLModelError):
+        return values
+    return {{"features": "picture", "label": "kind"}[name]: value for name, value in values.items()}
+
+
+class NamedShelf(Shelf):
+    """The same samples under other names."""
+
+    def features(self, at):
+        return MLDictionaryFeatureProvider(named({**super().features(at).dictionary}))
+
+
+@pytest.mark.parametrize("why", BAD)
+def test_checklist_56_a_task_sets_bad_samples_aside_itself(why, caplog):
+    """With `max_bad_share`, by the names and types of its model: the metric, the task and the log say which."""
+    bad, says = BAD[why]
+    says = says.replace("label", "kind")
+    model = MLModel(LDAHead(D), input_name="picture", output_name="kind", is_writable=True)
+    contexts = []
+    task = MLUpdateTask(
+        model, NamedShelf(1000, {613: bad}), completion_handler=contexts.append, max_bad_share=0.001
+    )
+    task.resume()
+    assert task.wait(60)
+
+    assert task.state is MLTaskState.COMPLETED
+    assert sum(task.model.head.learned.counts) == 999
+    assert list(task.skipped_samples) == [613]
+    assert says in task.skipped_samples[613]
+    assert contexts[0].metrics[MLMetricKey.SKIPPED_SAMPLES] == 1
+    [line] = [record for record in caplog.records if record.name == "edge_agent.ml.admission"]
+    assert line.levelname == "WARNING"
+    assert line.getMessage() == f"update: 1 bad samples are left out: {task.skipped_samples[613]}"
+
+
+def test_checklist_56_a_task_fails_only_above_the_threshold():
+    """Two of a thousand are too many where one is allowed; a share that is none is refused."""
+    shelf = Shelf(1000, dict.fromkeys((3, 7), BAD["no label"][0]))
+    with pytest.raises(MLModelError, match=r"2 of 1000 samples are bad, allowed are 0\.1%: sample 3"):
+        MLUpdateTask(MLModel.factory("lda", D), shelf, max_bad_share=0.001)
+    MLUpdateTask(MLModel.factory("lda", D), shelf, max_bad_share=0.002)
+    with pytest.raises(MLModelError, match="max_bad_share is from 0 to 1"):
+        MLUpdateTask(MLModel.factory("lda", D), shelf, max_bad_share=2)
+
+
+def test_checklist_56_labels_of_another_type_than_the_models_are_bad():
+    """Also where the first sample has it."""
+    model = MLModel.factory("lda", D, label_type=MLFeatureType.STRING)
+    task = MLUpdateTask(model, Shelf(20, {0: {"features": np.zeros(D), "label": 3}}), max_bad_share=0.1)
+
+    assert list(task.skipped_samples) == [0]
+
+
+class Crumbling(Shelf):
+    """A provider whose author's code breaks at some samples."""
+
+    def features(self, at):
+        if at in self.bad:
+            raise self.bad[at]
+        return super().features(at)
+
+
+@pytest.mark.parametrize("error", [OSError("the card was pulled out"), KeyError("x"), ZeroDivisionError()])
+def test_checklist_56_whatever_a_provider_raises_is_a_bad_sample(error):
+    """It is named with its index; when all do, the batch is refused."""
+    batch = QuarantiningBatchProvider(Crumbling(1000, {613: error}), n_features=D)
+
+    assert batch.skipped == {613: f"sample 613: {type(error).__name__}: {error}"}
+    with pytest.raises(MLModelError, match="20 of 20 samples are bad"):
+        QuarantiningBatchProvider(Crumbling(20, dict.fromkeys(range(20), error)), max_bad_share=1.0)
 
 
 def test_checklist_56_without_it_a_bad_sample_fails_the_task():

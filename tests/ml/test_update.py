@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +17,11 @@ from edge_agent.errors import DiskFullError, MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MatrixBatchProvider, MLArrayBatchProvider
 from edge_agent.ml.features import MLDictionaryFeatureProvider
 from edge_agent.ml.heads.lda import LDAHead
+from edge_agent.ml.heads.network import NeuralNetworkHead
+from edge_agent.ml.layers import Function, InnerProduct
+from edge_agent.ml.losses import CROSS_ENTROPY, Loss
 from edge_agent.ml.model import MLModel, MLModelConfiguration
+from edge_agent.ml.networks import Network
 from edge_agent.ml.parameters import MLParameterKey as Key
 from edge_agent.ml.update import (
     TRAINING_OVER,
@@ -33,6 +41,7 @@ BEGIN, EPOCH, BATCH = (
 )
 EVERY = BEGIN | EPOCH | BATCH
 PATIENCE = 30.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(name="batch")
@@ -817,3 +826,269 @@ def test_checklist_25_mini_batches_nobody_asked_for_cost_no_copy(base, batch):
     run(model, batch, Diary(events=EPOCH))
 
     assert Counting.copies == 1 + 3 + 1
+
+
+def network(**parameters):
+    """A network with a frozen and an updatable layer that trains two epochs of three mini-batches."""
+    rng = np.random.default_rng(1)
+    first, second = InnerProduct.random("first", 12, 5, rng), InnerProduct.random("second", 5, 3, rng)
+    second.is_updatable = True
+    layers = [first, Function("relu", "relu"), second, Function("p", "softmax")]
+    head = NeuralNetworkHead(
+        12, network=Network(layers, Loss("loss", CROSS_ENTROPY)), classes=("class 0", "class 1", "class 2")
+    )
+    given = {"optimizer": "sgd", "learning_rate": 0.5, "epochs": 2, "mini_batch_size": 4, **parameters}
+    return MLModel(head, parameters={Key(name): value for name, value in given.items()}, is_writable=True)
+
+
+WEIGHTS, BIASES = Key.WEIGHTS.scoped_to("second"), Key.BIASES.scoped_to("second")
+
+
+@pytest.mark.parametrize("moment", [1, 2, 5])
+def test_checklist_33_39_weights_can_be_replaced_in_a_handler(batch, moment):
+    """From the next mini-batch on, whatever the event; the array may be changed afterwards without effect."""
+    weights = np.full((3, 5), 0.25)
+
+    def handler(context):
+        rate = {Key.LEARNING_RATE: 0.0}
+        context.task.resume(with_parameters={WEIGHTS: weights, BIASES: np.arange(3), **rate})
+        weights[:] = 9.0
+
+    base, diary = network(), Diary({moment: handler})
+    task = run(base, batch, diary)
+    before, after = diary.contexts[moment - 1].model, diary.contexts[moment].model
+
+    assert task.error is None
+    for model in (after, task.model):
+        assert (model.parameter_value(WEIGHTS) == 0.25).all()
+        assert model.parameter_value(BIASES).tolist() == [0.0, 1.0, 2.0]
+    assert not (before.parameter_value(WEIGHTS) == 0.25).any()
+    assert not (base.parameter_value(WEIGHTS) == 0.25).any()
+    assert diary.contexts[moment].parameters.keys() == base.parameters.keys()
+
+
+def test_checklist_39_training_goes_on_from_replaced_weights(batch):
+    """What is learned next is learned from them."""
+    zeros = {WEIGHTS: np.zeros((3, 5)), BIASES: np.zeros(3)}
+    diary = Diary({5: lambda context: context.task.resume(with_parameters=zeros)})
+    run(network(shuffle=False), batch, diary)
+    first, again = diary.contexts[2], diary.contexts[5]
+
+    assert again.metrics[MLMetricKey.LOSS_VALUE] == pytest.approx(np.log(3.0))
+    assert first.metrics[MLMetricKey.LOSS_VALUE] != again.metrics[MLMetricKey.LOSS_VALUE]
+    assert again.model.parameter_value(WEIGHTS).any()
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value", "says"),
+    [
+        (network, Key.WEIGHTS.scoped_to("first"), np.zeros((5, 12)), "not updatable"),
+        (network, Key.WEIGHTS.scoped_to("third"), np.zeros((3, 5)), "no layer with numbers"),
+        (network, WEIGHTS, np.zeros((5, 3)), "shape"),
+        (network, WEIGHTS, np.full((3, 5), np.nan), "finite"),
+        (network, WEIGHTS, 3, "array"),
+        (network, Key.WEIGHTS, np.zeros((3, 5)), "scoped_to"),
+        (lambda: MLModel.factory("softmax", 12), WEIGHTS, np.zeros((3, 12)), "has no layers"),
+    ],
+)
+def test_checklist_33_39_other_weights_are_refused_in_a_handler(batch, model, key, value, says):
+    """With the parameters error; nothing of what was given then counts."""
+    seen = []
+
+    def handler(context):
+        with pytest.raises(MLModelError, match=says) as caught:
+            context.task.resume(with_parameters={Key.LEARNING_RATE: 0.0, key: value})
+        seen.append(caught.value.code)
+
+    diary = Diary({2: handler})
+    task = run(model(), batch, diary)
+
+    assert task.error is None
+    assert seen == [MLModelErrorCode.PARAMETERS]
+    assert diary.contexts[2].parameters[Key.LEARNING_RATE] != 0.0
+
+
+@pytest.mark.parametrize("given", [3, "learning_rate", [1], {"learning_rate": 0.1}, {3: 4}])
+def test_checklist_38_39_what_is_no_mapping_by_key_is_refused(base, batch, given):
+    """In a handler as in a configuration."""
+    diary = Diary({1: lambda context: context.task.resume(with_parameters=given)})
+    assert run(base, batch, diary).error.code is MLModelErrorCode.PARAMETERS
+
+
+def test_checklist_30_contexts_report_what_a_resume_changed(base, batch):
+    """The values in force at each event: of the model, of the configuration, then of each resume."""
+    changes = {
+        2: {Key.LEARNING_RATE: 0.5},
+        5: {Key.BETA1: 0.25, Key.EPOCHS: 3},
+        9: {Key.LEARNING_RATE: 0.125},
+    }
+
+    def change(moment):
+        return lambda context: context.task.resume(with_parameters=changes[moment])
+
+    diary = Diary({moment: change(moment) for moment in changes})
+    run(base, batch, diary, configuration=MLModelConfiguration(parameters={Key.L2: 0.0}))
+    seen = [
+        tuple(context.parameters[key] for key in (Key.LEARNING_RATE, Key.BETA1, Key.EPOCHS, Key.L2))
+        for context in [*diary.contexts, diary.completed[0][0]]
+    ]
+
+    assert seen == [
+        *[(0.05, 0.9, 2, 0.0)] * 2,
+        *[(0.5, 0.9, 2, 0.0)] * 3,
+        *[(0.5, 0.25, 3, 0.0)] * 4,
+        *[(0.125, 0.25, 3, 0.0)] * 5,
+    ]
+    assert diary.events.count(EPOCH) == 3
+
+
+@pytest.mark.parametrize("head", ["lda", "softmax", "network", "knn"])
+def test_checklist_64_a_saved_update_predicts_as_the_context_did(batch, clouds, tmp_path, head):
+    """Bit for bit, labels and distances too, of every built-in head."""
+    X, _ = clouds(50, noise=2.0, seed=8)
+    diary = Diary({"completion": lambda context: context.model.write(to=tmp_path / "updated")})
+    assert run(MLModel.factory(head, 12), batch, diary).error is None
+    told, loaded = diary.completed[0][0].model, MLModel.load(tmp_path / "updated")
+    questions = MatrixBatchProvider(X, [""] * len(X))
+
+    assert loaded.predict_proba(X).tobytes() == told.predict_proba(X).tobytes()
+    assert loaded.is_unknown(X).tolist() == told.is_unknown(X).tolist()
+    assert loaded.classes == told.classes
+    answers = [
+        [one.feature_value("label").string_value for one in model.predictions(questions).array]
+        for model in (loaded, told)
+    ]
+    assert answers[0] == answers[1]
+
+
+READ_ONLY = """
+import os, pathlib, sys
+import numpy as np
+from edge_agent.ml.batches import MatrixBatchProvider
+from edge_agent.ml.model import MLModel
+from edge_agent.ml.update import MLUpdateTask
+
+def update(source, to, labels):
+    task = MLUpdateTask(source, MatrixBatchProvider(np.eye(3, dtype="f4"), labels))
+    task.resume()
+    assert task.wait(60) and task.error is None, task.error
+    task.model.write(to=to)
+    return MLModel.load(to).classes
+
+factory, own, warm = map(pathlib.Path, sys.argv[1:])
+if os.geteuid() == 0:
+    update(factory, warm, ["a", "b", "c"])  # loads what the other user might not be allowed to read
+    os.setgid(65534); os.setuid(65534)
+try:
+    (factory / "probe").write_text("")
+except OSError:
+    pass
+else:
+    sys.exit("the place is not read-only")
+update(factory, own / "updated", ["a", "b", "c"])
+print(update(own / "updated", own / "updated", ["a", "b", "d"]), MLModel.load(factory).classes)
+"""
+
+
+def test_checklist_62_a_model_in_a_read_only_place_can_be_updated(tmp_path):
+    """A user who may not write there updates it and writes the result elsewhere, again and again."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent is tmp_path or parent.name.startswith(("pytest-", "popen-")):  # those of this run
+            parent.chmod(0o755)
+    MLModel.factory("lda", 3).write(to=tmp_path / "factory")
+    for path in (tmp_path / "factory").iterdir():
+        path.chmod(0o444)
+    (tmp_path / "factory").chmod(0o555)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own").chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ONLY, *(str(tmp_path / name) for name in ("factory", "own", "warm"))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    (tmp_path / "factory").chmod(0o755)  # so that it can be tidied away
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "('a', 'b', 'c', 'd') ()"
+
+
+CHILD = """
+import sys
+import numpy as np
+from edge_agent.ml.batches import MatrixBatchProvider
+from edge_agent.ml.heads.lda import LDAHead
+from edge_agent.ml.heads.network import NeuralNetworkHead
+from edge_agent.ml.layers import Function, InnerProduct
+from edge_agent.ml.losses import CROSS_ENTROPY, Loss
+from edge_agent.ml.model import MLModel
+from edge_agent.ml.update import MLUpdateProgressEvent, MLUpdateProgressHandlers, MLUpdateTask
+
+where, kind = sys.argv[1:]
+error = {"exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "memory": MemoryError(), "defect": ValueError("x"),
+         "generator": GeneratorExit(), "recursion": RecursionError()}[kind]
+
+def fail(*_):
+    raise error
+
+class Head(LDAHead):
+    name = "foreign"
+    def train(self, data, parameters):
+        yield from super().train(data, parameters)
+        if where == "head":
+            fail()
+
+class Batch(MatrixBatchProvider):
+    reads = 0
+    def arrays(self, indices):
+        self.reads += 1
+        if where == "batch" and self.reads > 1:
+            fail()
+        return super().arrays(indices)
+
+ended = []
+handlers = MLUpdateProgressHandlers(
+    MLUpdateProgressEvent.EPOCH_END,
+    fail if where == "handler" else None,
+    fail if where == "completion" else lambda context: ended.append(context.task.state.name),
+)
+task = MLUpdateTask(
+    MLModel.factory(Head, 3), Batch(np.eye(3, dtype="f4"), list("abc")), progress_handlers=handlers,
+    on_state_change=fail if where == "listener" else None,
+)
+task.resume()
+assert task.wait(60)
+assert task.error.__cause__ is error
+print(task.state.name, *ended)
+"""
+
+
+@pytest.mark.parametrize("where", ["head", "batch", "handler", "completion", "listener"])
+@pytest.mark.parametrize("kind", ["exit", "interrupt", "memory", "defect", "generator", "recursion"])
+def test_checklist_23_67_a_failed_task_leaves_the_process_alive(where, kind):
+    """A real process whose task failed goes on to its end: exit status 0 and nothing on its error output."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CHILD, where, kind],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=100,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["FAILED"] + ["FAILED"] * (where not in ("completion",))
+
+
+def test_checklist_101_a_model_that_cannot_be_updated_says_why(base, batch, tmp_path):
+    """In a property, in its description and in the refusal of a task; one that can says nothing."""
+    assert (base.is_updatable, base.not_updatable_because) == (True, "")
+    model = MLModel.load(frozen(base, tmp_path))
+
+    assert (model.is_updatable, model.not_updatable_because) == (False, "its author says so")
+    assert model.model_description.is_updatable is False
+    assert model.model_description.not_updatable_because == "its author says so"
+    with pytest.raises(MLModelError, match="cannot be updated: its author says so") as caught:
+        MLUpdateTask(model, batch)
+    assert caught.value.code is MLModelErrorCode.UPDATE
