@@ -1092,3 +1092,79 @@ def test_checklist_101_a_model_that_cannot_be_updated_says_why(base, batch, tmp_
     with pytest.raises(MLModelError, match="cannot be updated: its author says so") as caught:
         MLUpdateTask(model, batch)
     assert caught.value.code is MLModelErrorCode.UPDATE
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import numpy as np
+from edge_agent.ml.batches import MatrixBatchProvider
+from edge_agent.ml.model import MLModel
+from edge_agent.ml.update import MLUpdateTask
+
+STEPS = "open write fsync fdatasync replace rename unlink remove mkdir rmdir close scandir".split()
+folder, exists = pathlib.Path(sys.argv[1]), sys.argv[2] == "over another"
+X = np.eye(3, dtype="f4")
+
+def updated(labels):
+    task = MLUpdateTask(MLModel.factory("lda", 3), MatrixBatchProvider(X, labels))
+    task.resume()
+    assert task.wait(60) and task.error is None, task.error
+    return task.model
+
+def counted(function, left):
+    def step(*given, **named):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return function(*given, **named)
+    return step
+
+old, new = updated(["a", "b", "c"]), updated(["d", "e", "f"])
+new.write(to=folder / "warm")  # what is imported on the way is no step
+step = 0
+while True:
+    place = folder / f"model{step}"
+    if exists:
+        old.write(to=place)
+    child = os.fork()
+    if child == 0:
+        left = [step]
+        for name in STEPS:
+            setattr(os, name, counted(getattr(os, name), left))
+        new.write(to=place)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status) and not exists and not place.exists():
+        print("nothing")
+    else:
+        loaded = MLModel.load(place)
+        [same] = [one for one in (old, new) if one.classes == loaded.classes]
+        assert loaded.predict_proba(X).tobytes() == same.predict_proba(X).tobytes()
+        print("old" if same is old else "new")
+        new.write(to=place)  # what a killed writer left behind is in nobody's way
+        assert MLModel.load(place).classes == new.classes
+    if not os.WIFSIGNALED(status):
+        assert status == 0, status
+        break
+    step += 1
+"""
+
+
+@pytest.mark.parametrize("where", ["over another", "to a new place"])
+def test_checklist_63_a_writer_killed_at_any_step_leaves_a_loadable_model(tmp_path, where):
+    """A real kill -9 before each call of the system: the old model or the new one, whole, never something else."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), where],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.split()
+    before = "old" if where == "over another" else "nothing"
+
+    assert len(found) > 8
+    assert {before, "new"} == set(found)
+    assert found == sorted(found, key=[before, "new"].index)  # once it is the new one it stays
