@@ -27,7 +27,7 @@ from edge_agent.ml.heads.protocol import (
 )
 from edge_agent.ml.kinds import every_head, heads_for
 from edge_agent.ml.labels import LABEL_TYPE_NAMES, agreed_label_type, label_type_named, label_type_of
-from edge_agent.ml.package import FORMAT, ModelPackage, damaged, read_package, write_package
+from edge_agent.ml.package import FORMAT, ModelPackage, damaged, package_path, read_package, write_package
 from edge_agent.ml.parameters import (
     MLParameterDescription,
     MLParameterKey,
@@ -251,7 +251,7 @@ class MLModel(Described):
         no plugin), PARAMETERS for a bad configuration.
         """
         configuration = usable_configuration(configuration)
-        folder = Path(path)
+        folder = package_path(path)
         if folder.is_file() and heads is None:
             heads = every_head()
         from_file = file_reader(folder, heads)

@@ -192,6 +192,13 @@ def _read_arrays(path: Path, digest: str) -> dict[str, NDArray[Any]]:
         raise damaged(path, str(error)) from error
 
 
+def package_path(given: object) -> Path:
+    """Where a model is said to be; raises `MLModelError` IO for what is no path."""
+    if not isinstance(given, str | Path) or "\0" in str(given):
+        raise MLModelError(MLModelErrorCode.IO, f"{given!r} is not the path of a model")
+    return Path(given)
+
+
 def damaged(path: Path, problem: str) -> MLModelError:
     """The error for a file or directory that is there but not as it was written."""
     return MLModelError(MLModelErrorCode.IO, f"{path}: damaged: {problem}")

@@ -336,10 +336,8 @@ def _no_such_thing(name: str, given: object) -> MLModelError:
 
 
 def _loaded(
-    path: object, configuration: MLModelConfiguration, heads: Mapping[str, type[Head]] | None
+    path: Path | str, configuration: MLModelConfiguration, heads: Mapping[str, type[Head]] | None
 ) -> MLModel:
-    if not isinstance(path, str | Path) or "\0" in str(path):
-        raise MLModelError(MLModelErrorCode.IO, f"{path!r} is neither a model nor the path of one")
     # Where a linked model is has to be known before anything else can be.
     linked = MLModelConfiguration(parameters=only_links(configuration.parameters))
     return MLModel.load(path, linked, heads=heads)

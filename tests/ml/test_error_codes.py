@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import EdgeAgentError, MLModelError, MLModelErrorCode
+from edge_agent.ml.authoring import (
+    AdamParams,
+    Array,
+    KNearestNeighborsClassifierBuilder,
+    NeuralNetworkBuilder,
+    SgdParams,
+)
 from edge_agent.ml.batches import MatrixBatchProvider, MLArrayBatchProvider, TrainingRows
 from edge_agent.ml.configuration import MLModelConfiguration, MLOptimizationHints
 from edge_agent.ml.constraints import (
@@ -40,7 +51,7 @@ from edge_agent.ml.pixels import PixelBuffer
 from edge_agent.ml.quarantine import QuarantiningBatchProvider
 from edge_agent.ml.sequences import MLSequence
 from edge_agent.ml.stages import parameters_by_stage, stage_names
-from edge_agent.ml.update import MLTaskState, MLUpdateTask
+from edge_agent.ml.update import MLTaskState, MLUpdateProgressHandlers, MLUpdateTask
 from edge_agent.vision.image_values import image_value, image_value_at
 
 Code = MLModelErrorCode
@@ -201,6 +212,54 @@ def both(a, b):
     return {"features": a, "label": b}
 
 
+NETWORK = MLModel.factory("network", 2, parameters={MLParameterKey.EPOCHS: 1})
+
+
+def resumed(given, model=MODEL):
+    """An update whose handler is told these parameters at its start; raises what the handler is told."""
+    raised = []
+
+    def handler(context):
+        try:
+            context.task.resume(with_parameters=given)
+        except BaseException as error:
+            raised.append(error)
+            context.task.cancel()
+        if context.event:
+            context.task.cancel()
+
+    task = MLUpdateTask(
+        model, BATCH, progress_handlers=MLUpdateProgressHandlers(1, handler, lambda context: None)
+    )
+    task.resume()
+    assert task.wait(60)
+    for error in raised:
+        raise error
+
+
+FOLDER = tempfile.TemporaryDirectory(prefix="edge-agent-junk-")
+KNOWN = Path(FOLDER.name, "known")
+MODEL.write(to=KNOWN)
+
+
+def written(files, like=None):
+    """A folder of these files, of whatever can be made bytes of; and of those of another folder."""
+    folder = Path(FOLDER.name, "model")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(like, folder) if like else folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else repr(content).encode())
+    return folder
+
+
+def changed(name, value):
+    """A model on disk with something else in its description."""
+    told = json.loads((KNOWN / "model.json").read_text())
+    return written(
+        {"model.json": json.dumps({**told, name: value}, default=repr, skipkeys=True).encode()}, KNOWN
+    )
+
+
 MAKERS = [
     *(
         lambda a, b, kind=kind: MLFeatureValue(**{kind: a})
@@ -264,22 +323,67 @@ MAKERS = [
     lambda a, b: image_value(np.zeros((2, 2), np.uint8), pixels_wide=2, pixels_high=2, orientation=a),
     lambda a, b: image_value(np.zeros((2, 2), np.uint8), pixels_wide=2, pixels_high=2, options={"crop_rect": a}),
     lambda a, b: image_value_at(a, pixels_wide=2, pixels_high=2),
+    lambda a, b: MLUpdateTask(a, BATCH),
+    lambda a, b: MLUpdateTask(MODEL, BATCH, a),
+    lambda a, b: MLUpdateTask(MODEL, a, validation_data=b),
+    lambda a, b: MLUpdateTask(MODEL, BATCH, validation_data=Junk(2, a, None)),
+    lambda a, b: MLUpdateTask(MODEL, Junk(2, a, None), max_bad_share=b),
+    lambda a, b: MLUpdateTask(MODEL, Junk(2, both(MLFeatureValue(multi_array=GOOD), a), None), max_bad_share=1),
+    lambda a, b: MLUpdateTask(MODEL, BATCH, duty=a),
+    lambda a, b: MLUpdateTask(MODEL, BATCH, progress_handlers=a, on_state_change=b),
+    lambda a, b: MLUpdateTask(MODEL, BATCH, completion_handler=a),
+    lambda a, b: MLUpdateTask(MODEL, BATCH, MLModelConfiguration(parameters={MLParameterKey.EPOCHS: a})),
+    lambda a, b: MLUpdateProgressHandlers(a, b, print),
+    lambda a, b: MLUpdateProgressHandlers(3, None, a),
+    lambda a, b: resumed(a),
+    lambda a, b: resumed({MLParameterKey.LEARNING_RATE: a, MLParameterKey.EPOCHS: b}),
+    lambda a, b: resumed({MLParameterKey.WEIGHTS.scoped_to("output"): a}, NETWORK),
+    lambda a, b: MLModel.load(a),
+    lambda a, b: MLModel.load(written({"model.json": a, "head.npz": b})),
+    lambda a, b: MLModel.load(written({"model.tflite": a}) / "model.tflite"),
+    lambda a, b: MLModel.load(written({"head.npz": a}, KNOWN)),
+    lambda a, b: MLModel.load(changed("learned", a)),
+    lambda a, b: MLModel.load(changed("parameter_descriptions", [a, b])),
+    lambda a, b: KNearestNeighborsClassifierBuilder(a, "label", 2, b),
+    lambda a, b: KNearestNeighborsClassifierBuilder("x", "label", a, "unknown"),
+    lambda a, b: KNearestNeighborsClassifierBuilder(
+        "x", "label", 2, "unknown", number_of_neighbors=a, weighting_scheme=b
+    ),
+    lambda a, b: KNearestNeighborsClassifierBuilder("x", "label", 2, "unknown").add_samples(a, b),
+    lambda a, b: KNearestNeighborsClassifierBuilder("x", "label", 2, "u").set_number_of_neighbors_with_bounds(
+        a, allowed_set=b
+    ),
+    lambda a, b: NeuralNetworkBuilder(a, random_state=b),
+    lambda a, b: NeuralNetworkBuilder([("x", Array(2))]).add_inner_product(
+        "a", a, input_channels=2, output_channels=b, input_name="x", output_name="y"
+    ),
+    lambda a, b: NeuralNetworkBuilder([("x", Array(2))]).set_class_labels(a, b),
+    lambda a, b: NeuralNetworkBuilder([("x", Array(2))]).set_epochs(a, b),
+    lambda a, b: NeuralNetworkBuilder([("x", Array(2))]).make_updatable(a),
+    lambda a, b: NeuralNetworkBuilder([("x", Array(2))]).set_sgd_optimizer(a),
+    lambda a, b: SgdParams(lr=a, batch=b),
+    lambda a, b: AdamParams(beta1=a, eps=b),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=range(len(MAKERS)))
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(one=anything, other=anything)
 @example(one=10**400, other=1)
 @example(one=[[]], other={})
 def test_checklist_66_whatever_is_given_is_taken_or_refused_by_our_error(make, one, other):
-    """Over 1,200 wrong inputs to constructors and providers: a result, or one of our errors with a text."""
+    """Over 2,500 wrong inputs to tasks, files, builders and providers: a result, or an error of ours with a text."""
     caught: list[EdgeAgentError] = []
     try:
         make(one, other)
     except MLModelError as error:
         caught.append(error)
     assert all(str(error) and isinstance(error.code, MLModelErrorCode) for error in caught)
+
+
+def test_checklist_66_there_are_more_than_two_thousand_of_them():
+    """Examples of all makers together."""
+    assert len(MAKERS) * 30 > 2_500
 
 
 def test_checklist_66_junk_is_a_provider():

@@ -661,7 +661,7 @@ def frozen(model, path):
 
 REFUSALS = {
     "missing path": (lambda base, path: (path / "nothing", {}), MLModelErrorCode.IO, "nothing"),
-    "no path": (lambda base, path: (3, {}), MLModelErrorCode.IO, "3 is neither"),
+    "no path": (lambda base, path: (3, {}), MLModelErrorCode.IO, "3 is not the path of a model"),
     "a folder without a model": (lambda base, path: (path, {}), MLModelErrorCode.IO, "model.json"),
     "a file that is no package": (
         lambda base, path: ((path / "raw.bin").write_bytes(b"TFL3") and path / "raw.bin", {}),

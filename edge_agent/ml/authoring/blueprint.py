@@ -21,6 +21,10 @@ def bad_model(problem: str) -> MLModelError:
     return MLModelError(MLModelErrorCode.GENERIC, problem)
 
 
+MOST_WEIGHTS = 100_000_000
+"""Of a layer; more is a mistake on a device that has to train it."""
+
+
 @dataclass(frozen=True)
 class Placed:
     """A layer with the names of what it takes and gives, and the type its weights were given in."""
@@ -99,6 +103,8 @@ class Blueprint:
             raise bad_model(
                 f"layer {name!r} takes {n_in} input_channels, but {self.last_output!r} has {self.width}"
             )
+        if n_in * n_out > MOST_WEIGHTS:
+            raise bad_model(f"layer {name!r} has more than {MOST_WEIGHTS:,} weights")
         if b is not None and not has_bias:
             raise bad_model(f"layer {name!r} is given biases and has_bias=False")
         layer = InnerProduct.random(name, n_in, n_out, rng, has_bias=has_bias)
@@ -119,7 +125,10 @@ class Blueprint:
 
 
 def _numbers(name: str, what: str, given: Any, shape: tuple[int, ...]) -> Matrix:
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise bad_model(f"layer {name!r}: {what} are no array: {error}") from None
     if array.dtype.kind not in "iuf" or array.shape != shape:
         raise bad_model(
             f"layer {name!r}: {what} are {array.dtype} of shape {array.shape}, expected numbers of shape {shape}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from numbers import Integral, Real
 
 import numpy as np
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.members import is_listed
 from edge_agent.ml.parameters import MLNumericConstraint, MLParameterDescription, MLParameterKey, only
 
 Key = MLParameterKey
@@ -36,6 +38,8 @@ def chosen_from(
     """
     default = whole_number(value, key.name)
     allowed = {default} if allowed_set is None else allowed_set
+    if not is_listed(allowed):
+        raise bad_parameter(f"the allowed set of {key.name} lists numbers, not {allowed_set!r}")
     numbers = frozenset(whole_number(one, f"every allowed value of {key.name}") for one in allowed)
     if not numbers:
         raise bad_parameter(f"the allowed set of {key.name} is empty")
@@ -50,9 +54,13 @@ def chosen_between(key: Key, value: object, least: object, most: object) -> MLPa
     """A number with its range; raises `MLModelError` PARAMETERS unless `least` <= value <= `most`."""
     numbers = []
     for what, number in (("default", value), ("minimum", least), ("maximum", most)):
-        if not isinstance(number, Real) or isinstance(number, bool) or not np.isfinite(float(number)):
+        try:
+            plain = float(number) if isinstance(number, Real) and not isinstance(number, bool) else math.nan
+        except OverflowError:  # a whole number with hundreds of digits
+            plain = math.inf
+        if not math.isfinite(plain):
             raise bad_parameter(f"the {what} of {key.name} is a finite number, not {number!r}")
-        numbers.append(float(number))
+        numbers.append(plain)
     default, low, high = numbers
     if low > high:
         raise bad_parameter(f"the range of {key.name} is empty: {low:g} is above {high:g}")

@@ -13,8 +13,10 @@ from edge_agent.ml.authoring.hyperparameters import bad_parameter, whole_number
 from edge_agent.ml.authoring.labels import checked_label, same_kind
 from edge_agent.ml.batches import checked_features
 from edge_agent.ml.heads.knn import KNearestNeighborsHead
-from edge_agent.ml.model import MLModel, MLModelMetadata
+from edge_agent.ml.members import is_listed
+from edge_agent.ml.model import MOST_FEATURES, MLModel, MLModelMetadata
 from edge_agent.ml.parameters import MLNumericConstraint, MLParameterDescription, MLParameterKey, locked, only
+from edge_agent.ml.providers import label_count
 
 Key = MLParameterKey
 
@@ -56,6 +58,8 @@ class KNearestNeighborsClassifierBuilder:
             raise _bad(f"number_of_dimensions is a whole number, not {number_of_dimensions!r}")
         if number_of_dimensions < 1:
             raise _bad(f"number_of_dimensions is at least 1, not {number_of_dimensions}")
+        if number_of_dimensions > MOST_FEATURES:
+            raise _bad(f"number_of_dimensions is at most {MOST_FEATURES}, not {number_of_dimensions}")
         self._input_name, self._output_name = input_name, output_name
         self._default_label = checked_label(default_class_label, "default_class_label")
         self._head = KNearestNeighborsHead(number_of_dimensions, default_label=self._default_label)
@@ -137,6 +141,9 @@ class KNearestNeighborsClassifierBuilder:
         if (allowed_range is None) == (allowed_set is None):
             raise bad_parameter("give either allowed_range or allowed_set")
         k = _neighbors(number_of_neighbors)
+        for what, given in (("set", allowed_set), ("range", allowed_range)):
+            if given is not None and not is_listed(given):
+                raise bad_parameter(f"the allowed {what} of number_of_neighbors lists numbers, not {given!r}")
         if allowed_set is not None:
             numbers = {_neighbors(one, "every allowed number_of_neighbors") for one in allowed_set}
             if not numbers:
@@ -146,9 +153,10 @@ class KNearestNeighborsClassifierBuilder:
             allowed = only(*numbers)
         else:
             assert allowed_range is not None
-            if len(allowed_range) != 2:
+            ends = [_neighbors(one, "every allowed number_of_neighbors") for one in allowed_range]
+            if len(ends) != 2:
                 raise bad_parameter(f"allowed_range is (least, most), not {allowed_range!r}")
-            low, high = (_neighbors(one, "every allowed number_of_neighbors") for one in allowed_range)
+            low, high = ends
             if low > high:
                 raise bad_parameter(
                     f"the allowed range of number_of_neighbors is empty: {low} is above {high}"
@@ -162,12 +170,13 @@ class KNearestNeighborsClassifierBuilder:
         """Give the model samples [n, number_of_dimensions] with n labels of the kind of the default label."""
         try:
             X = np.asarray(data_points)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             raise _bad("the points are not all of one length") from None
         if X.ndim != 2 or X.shape[1] != self._head.n_features:
             raise _bad(f"points of shape {X.shape}, expected (n, {self._head.n_features})")
-        if len(X) != len(labels):
-            raise _bad(f"{len(X)} points do not go with {len(labels)} labels")
+        count = label_count(labels)
+        if len(X) != count:
+            raise _bad(f"{len(X)} points do not go with {count} labels")
         known = [checked_label(label, f"sample {index}: the label") for index, label in enumerate(labels)]
         for index, label in enumerate(known):
             same_kind(self._default_label, label, f"sample {index}")

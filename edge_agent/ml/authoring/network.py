@@ -22,6 +22,7 @@ from edge_agent.ml.features import MLFeatureType
 from edge_agent.ml.heads.network import NeuralNetworkHead
 from edge_agent.ml.layers import Function, InnerProduct
 from edge_agent.ml.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
+from edge_agent.ml.members import is_listed
 from edge_agent.ml.model import MLModel, MLModelMetadata
 from edge_agent.ml.networks import Network
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey
@@ -46,9 +47,12 @@ class NeuralNetworkBuilder:
     """
 
     def __init__(self, input_features: Sequence[tuple[str, Array]], *, random_state: int = 0) -> None:
-        if len(input_features) != 1:
-            raise bad_model(f"a network takes one input feature, not {len(input_features)}")
-        [(name, kind)] = input_features
+        given = list(input_features) if is_listed(input_features) else []
+        if len(given) != 1:
+            raise bad_model(f"a network takes one input feature in a list, not {input_features!r}")
+        if not isinstance(given[0], tuple | list) or len(given[0]) != 2:
+            raise bad_model(f"an input feature is a pair of a name and an Array, not {given[0]!r}")
+        name, kind = given[0]
         if not isinstance(name, str) or not name:
             raise bad_model(f"the name of the input is a text, not {name!r}")
         if not isinstance(kind, Array):
@@ -88,7 +92,7 @@ class NeuralNetworkBuilder:
 
     def add_activation(self, name: str, non_linearity: str, input_name: str, output_name: str) -> None:
         """`RELU`, `SIGMOID` or `TANH` of every number."""
-        if non_linearity not in NON_LINEARITIES:
+        if not isinstance(non_linearity, str) or non_linearity not in NON_LINEARITIES:
             known = ", ".join(NON_LINEARITIES)
             raise bad_model(f"layer {name!r}: {non_linearity!r} is not known; activations are {known}")
         self._add_function(name, NON_LINEARITIES[non_linearity], input_name, output_name)
@@ -105,6 +109,8 @@ class NeuralNetworkBuilder:
         self, class_labels: Sequence[str | int], predicted_feature_name: str = "classLabel"
     ) -> None:
         """The labels of the outputs in their order, and the name they are answered and trained under."""
+        if not is_listed(class_labels):
+            raise bad_model(f"class labels are a list, not {class_labels!r}")
         labels = [checked_label(one, f"class label {at}") for at, one in enumerate(class_labels)]
         for at, label in enumerate(labels):
             same_kind(labels[0], label, f"class label {at}")
@@ -124,9 +130,10 @@ class NeuralNetworkBuilder:
 
     def make_updatable(self, trainables: Sequence[str]) -> None:
         """Let these layers learn; shuffling is on from then."""
-        if isinstance(trainables, str) or not trainables:
+        names = list(trainables) if is_listed(trainables) else []
+        if not names:
             raise bad_model("make_updatable takes the names of at least one layer, in a list")
-        for name in trainables:
+        for name in names:
             placed = self._blueprint.named(name)
             if placed is None:
                 raise bad_model(f"make_updatable: there is no layer {name!r}")
@@ -137,7 +144,7 @@ class NeuralNetworkBuilder:
                     f"make_updatable: layer {name!r} has numbers of type {placed.given_as};"
                     " only full floats, not half or quantised ones, can learn"
                 )
-        for name in trainables:
+        for name in names:
             placed = self._blueprint.named(name)
             assert placed is not None
             assert isinstance(placed.layer, InnerProduct)
