@@ -193,10 +193,15 @@ def _read_arrays(path: Path, digest: str) -> dict[str, NDArray[Any]]:
 
 
 def package_path(given: object) -> Path:
-    """Where a model is said to be; raises `MLModelError` IO for what is no path."""
+    """Where a model is said to be; raises `MLModelError` IO for what is no path, or one that may not be followed."""
     if not isinstance(given, str | Path) or "\0" in str(given):
         raise MLModelError(MLModelErrorCode.IO, f"{given!r} is not the path of a model")
-    return Path(given)
+    path = Path(given)
+    try:
+        path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return path
 
 
 def damaged(path: Path, problem: str) -> MLModelError:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import fields
 from pathlib import Path
@@ -662,6 +663,7 @@ def frozen(model, path):
 REFUSALS = {
     "missing path": (lambda base, path: (path / "nothing", {}), MLModelErrorCode.IO, "nothing"),
     "no path": (lambda base, path: (3, {}), MLModelErrorCode.IO, "3 is not the path of a model"),
+    "no path the system takes": (lambda base, path: (path / ("x" * 5000), {}), MLModelErrorCode.IO, "too long"),
     "a folder without a model": (lambda base, path: (path, {}), MLModelErrorCode.IO, "model.json"),
     "a file that is no package": (
         lambda base, path: ((path / "raw.bin").write_bytes(b"TFL3") and path / "raw.bin", {}),
@@ -990,25 +992,26 @@ print(update(own / "updated", own / "updated", ["a", "b", "d"]), MLModel.load(fa
 """
 
 
-def test_checklist_62_a_model_in_a_read_only_place_can_be_updated(tmp_path):
+def test_checklist_62_a_model_in_a_read_only_place_can_be_updated():
     """A user who may not write there updates it and writes the result elsewhere, again and again."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent is tmp_path or parent.name.startswith(("pytest-", "popen-")):  # those of this run
-            parent.chmod(0o755)
-    MLModel.factory("lda", 3).write(to=tmp_path / "factory")
-    for path in (tmp_path / "factory").iterdir():
-        path.chmod(0o444)
-    (tmp_path / "factory").chmod(0o555)
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own").chmod(0o777)
-    done = subprocess.run(
-        [sys.executable, "-c", READ_ONLY, *(str(tmp_path / name) for name in ("factory", "own", "warm"))],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    (tmp_path / "factory").chmod(0o755)  # so that it can be tidied away
+    # Not in tmp_path: other users may not enter the folders of a test run, and root's own user may write anywhere.
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        MLModel.factory("lda", 3).write(to=place / "factory")
+        for path in (place / "factory").iterdir():
+            path.chmod(0o444)
+        (place / "factory").chmod(0o555)
+        (place / "own").mkdir()
+        (place / "own").chmod(0o777)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, *(str(place / name) for name in ("factory", "own", "warm"))],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        (place / "factory").chmod(0o755)  # so that it can be tidied away
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "('a', 'b', 'c', 'd') ()"

@@ -40,7 +40,7 @@ def test_checklist_53_102_memory_stays_flat(head):
 @pytest.mark.measured
 def test_checklist_25_events_nobody_asked_for_cost_nothing(tmp_path):
     """Without mini-batches an update takes what it takes without handlers; with them it takes longer."""
-    program = "import json, sys; sys.path.insert(0, sys.argv[1])\nfrom updates import events\nprint(json.dumps(events(9, 300)))"
+    program = "import json, sys; sys.path.insert(0, sys.argv[1]); import updates; print(json.dumps(updates.events(9, 300)))"
     done = subprocess.run(
         [sys.executable, "-c", program, str(BENCHMARK.parent)],
         capture_output=True,
