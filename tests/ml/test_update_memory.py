@@ -40,9 +40,14 @@ def test_checklist_53_102_memory_stays_flat(head):
 @pytest.mark.measured
 def test_checklist_25_events_nobody_asked_for_cost_nothing(tmp_path):
     """Without mini-batches an update takes what it takes without handlers; with them it takes longer."""
-    program = "import json, sys; sys.path.insert(0, sys.argv[1]); import updates; print(json.dumps(updates.events(9, 300)))"
+    lines = [
+        "import json, sys",
+        "sys.path.insert(0, sys.argv[1])",
+        "import updates",
+        "print(json.dumps(updates.events(9, 300)))",
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", program, str(BENCHMARK.parent)],
+        [sys.executable, "-c", "\n".join(lines), str(BENCHMARK.parent)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
