@@ -74,3 +74,5 @@ def test_checklist_88_the_model_and_its_updates_weigh_kilobytes(tmp_path):
     assert sum(map(len, content(folder / "factory").values())) < 5_000
     assert len(generations) == 2
     assert all(sum(map(len, content(one).values())) < 50_000 for one in generations)
+    # Not a folder of this machine: the link survives that edge_agent is installed elsewhere.
+    assert all(b"$BUNDLE_IDENTIFIER(edge_agent)" in content(one)["model/model.json"] for one in generations)

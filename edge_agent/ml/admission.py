@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MLBatchProvider, TrainingRows, feature_blocks
+from edge_agent.ml.extraction import ExtractedBatchProvider
 from edge_agent.ml.features import MLFeatureType
 from edge_agent.ml.providers import is_in_memory
 from edge_agent.ml.quarantine import SHOWN, QuarantiningBatchProvider, SkippingProvider
@@ -29,9 +30,9 @@ def admitted(
 
     `learnable` makes what a head learns from of what its model is given.
 
-    All samples of a batch in memory are looked at, and of any batch with a `max_bad_share`; else the first,
-    as reading the others may be dear. Raises as `TrainingRows` and `QuarantiningBatchProvider`, and
-    `MLModelError` UPDATE for whatever else the provider raises.
+    All samples of a batch in memory are looked at (behind a pipeline without being extracted), and of any batch
+    with a `max_bad_share`; else the first, as reading the others may be dear. Raises as `TrainingRows` and
+    `QuarantiningBatchProvider`, and `MLModelError` UPDATE for whatever else the provider raises.
     """
     try:
         data = learnable(provider)
@@ -51,6 +52,8 @@ def admitted(
             feature_name=feature_name,
             label_name=label_name,
         )
+        if isinstance(data, ExtractedBatchProvider) and is_in_memory(provider):
+            data.check()
         if is_in_memory(data):
             for _ in feature_blocks(rows):
                 pass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from edge_agent.ml.front import Front
 from edge_agent.ml.labels import plain_label
 from edge_agent.ml.ports import input_problem
 from edge_agent.ml.providers import MLBatchProvider, Rows, sample_count
-from edge_agent.ml.values import MLFeatureType
+from edge_agent.ml.values import MLFeatureType, MLFeatureValue
 
 MOST_IN_MEMORY = 16 * 1024 * 1024
 """In bytes: features of more samples wait in a file without a name, in the folder for temporary files."""
@@ -61,25 +62,40 @@ class ExtractedBatchProvider:
                 self._extract(at)
         return np.array(self._X[wanted]), [self._labels[at] for at in wanted]
 
+    def check(self) -> None:
+        """Look at every sample and extract none; raises as `arrays`."""
+        for at in range(self._count):
+            with _naming(at):
+                self._read(at)
+
     def _extract(self, at: int) -> None:
+        with _naming(at):
+            value, label = self._read(at)
+            self._X[at] = self._front.row(value)
+        self._labels[at] = label
+
+    def _read(self, at: int) -> tuple[MLFeatureValue, str | int | float]:
+        """What a sample is and what it is called."""
         sample = self._provider.features(at)
         name = self._front.input.name
-        try:
-            value = value_of(sample, name, missing=MLModelErrorCode.UPDATE)
-            label = plain_label(
-                value_of(sample, self._label_name, missing=MLModelErrorCode.UPDATE),
-                self._label_name,
-                self._label_type,
-            )
-            problem = input_problem(self._front.input, value)
-            if problem is not None:
-                other = value.type is not self._front.input.type or value.is_undefined
-                code = MLModelErrorCode.FEATURE_TYPE if other else MLModelErrorCode.UPDATE
-                raise MLModelError(code, f"feature {name!r} is {problem}")
-            self._X[at] = self._front.row(value)
-        except MLModelError as error:
-            raise MLModelError(error.code, f"sample {at}: {error}") from error
-        self._labels[at] = label
+        value = value_of(sample, name, missing=MLModelErrorCode.UPDATE)
+        given = value_of(sample, self._label_name, missing=MLModelErrorCode.UPDATE)
+        label = plain_label(given, self._label_name, self._label_type)
+        problem = input_problem(self._front.input, value)
+        if problem is not None:
+            other = value.type is not self._front.input.type or value.is_undefined
+            code = MLModelErrorCode.FEATURE_TYPE if other else MLModelErrorCode.UPDATE
+            raise MLModelError(code, f"feature {name!r} is {problem}")
+        return value, label
+
+
+@contextlib.contextmanager
+def _naming(at: int) -> Iterator[None]:
+    """Whatever is wrong in here is wrong with this sample."""
+    try:
+        yield
+    except MLModelError as error:
+        raise MLModelError(error.code, f"sample {at}: {error}") from error
 
 
 def _room(count: int, n_features: int) -> NDArray[np.float32]:

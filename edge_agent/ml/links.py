@@ -53,6 +53,7 @@ class LinkedStage:
         )
         self._file_name = str(values[Key.LINKED_MODEL_FILE_NAME])
         self._search_path = str(values[Key.LINKED_MODEL_SEARCH_PATH])
+        self._folder = folder
         self.path = _located(self._file_name, self._search_path, folder)
         """Where it was found."""
         self._target = _shared(self.path)
@@ -82,6 +83,14 @@ class LinkedStage:
     def target(self) -> Front:
         """The linked model's own stages, which all that link to it share."""
         return self._target
+
+    @property
+    def search_path_from_anywhere(self) -> str:
+        """The search path with its relative folders made absolute, for a model that is written elsewhere."""
+        parts = self._search_path.split(":")
+        return ":".join(
+            part if is_absolute(part) else os.path.realpath(self._folder / part) for part in parts
+        )
 
     @property
     def parameter_descriptions(self) -> tuple[MLParameterDescription, ...]:
@@ -133,6 +142,11 @@ def open_stage(
         folder=folder,
         expected=str(description["fingerprint"]),
     )
+
+
+def is_absolute(search_path: str) -> bool:
+    """Whether a search path means the same from wherever a model links."""
+    return all(part.startswith(("/", "$")) for part in search_path.split(":"))
 
 
 def _located(file_name: str, search_path: str, folder: Path) -> Path:

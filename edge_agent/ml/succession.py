@@ -13,7 +13,7 @@ from edge_agent.ml.configuration import MLModelConfiguration, usable_configurati
 from edge_agent.ml.examples import same_answers
 from edge_agent.ml.generations import FACTORY, Change, Generation, Generations, usable
 from edge_agent.ml.heads.protocol import Head, split_layer_values
-from edge_agent.ml.links import LinkedStage
+from edge_agent.ml.links import LinkedStage, is_absolute
 from edge_agent.ml.model import MLModel
 from edge_agent.ml.parameters import MLParameterKey
 from edge_agent.ml.pending import PendingSamples
@@ -86,11 +86,11 @@ class Succession:
             return self._live
 
     def factory(self) -> MLModel:
-        """The model that everything began with; what it links to is where it is, wherever it is written."""
+        """The model that everything began with; what it links to is found from wherever it is written."""
         model = MLModel.load(self._factory_path, self._for_factory, self._heads)
         front = model.front
         links = {
-            _SEARCH_PATH.scoped_to(name): str(stage.path.parent.absolute())
+            _SEARCH_PATH.scoped_to(name): stage.search_path_from_anywhere
             for name, stage in (() if front is None else zip(front.names, front.stages, strict=False))
             if isinstance(stage, LinkedStage)
         }
@@ -254,5 +254,5 @@ def _for_later(parameters: Mapping[MLParameterKey, object]) -> dict[MLParameterK
     return {
         key: value
         for key, value in split_layer_values(parameters)[1].items()
-        if key.name != _SEARCH_PATH.name or str(value).startswith(("/", "$"))
+        if key.name != _SEARCH_PATH.name or is_absolute(str(value))
     }

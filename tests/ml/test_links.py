@@ -93,6 +93,15 @@ def test_checklist_71_a_link_is_looked_for_in_its_folders(place, extractor, scen
     )
 
 
+def test_a_search_path_can_be_told_from_anywhere(place):
+    """Only relative folders are made absolute: a root of a program or a package stays right when that is moved."""
+    link = linked_model("eyes", "shared:/b:$BUNDLE_IDENTIFIER(edge_agent)/x:", relative_to=place)
+    from_anywhere = link.search_path_from_anywhere
+
+    assert from_anywhere == f"{place}/shared:/b:$BUNDLE_IDENTIFIER(edge_agent)/x:{place}"
+    assert LinkedStage("eyes", from_anywhere, folder=Path("/")).path == link.path
+
+
 def test_checklist_71_the_first_folder_that_has_it_is_taken(place, extractor):
     """Where two folders have it, the order of the search path decides."""
     (place / "nearer").mkdir()

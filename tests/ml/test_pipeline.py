@@ -369,7 +369,7 @@ def model_with(pipeline: MLModel) -> MLModel:
 
 
 def test_checklist_56_a_pipeline_leaves_out_a_picture_of_the_wrong_size(eye, tiny, labelled):
-    """With `max_bad_share` the task learns the others and tells the index; without, it fails with it."""
+    """With `max_bad_share` the task learns the others and tells the index; without, it is refused with it."""
     batch = labelled((tiny("red", at, side=9 if at == 7 else 4), "red") for at in range(20))
     task = MLUpdateTask(make_pipeline([eye(), neighbors(3)]), batch, max_bad_share=0.05)
     task.resume()
@@ -379,10 +379,29 @@ def test_checklist_56_a_pipeline_leaves_out_a_picture_of_the_wrong_size(eye, tin
     assert len(task.model.head.exemplars) == 19
     assert list(task.skipped_samples) == [7]
     assert "sample 7: feature 'image' is" in task.skipped_samples[7]
-    strict = MLUpdateTask(make_pipeline([eye(), neighbors(3)]), batch)
-    strict.resume()
-    assert strict.wait(10)
-    assert "sample 7: feature 'image' is" in str(strict.error)
+    stage = eye()
+    with pytest.raises(MLModelError, match="sample 7: feature 'image' is") as caught:
+        MLUpdateTask(make_pipeline([stage, neighbors(3)]), batch)
+    assert caught.value.code is MLModelErrorCode.UPDATE
+    assert stage.seen <= 1
+
+
+def test_checklist_16_a_lazy_batch_fails_when_its_bad_picture_is_read(eye, tiny, labelled):
+    """Samples that are made when they are asked for are not all asked for at construction."""
+    good, bad = labelled([(tiny(), "red")]).array[0], labelled([(tiny(side=9), "red")]).array[0]
+
+    class Lazy:
+        count = 5
+
+        def features(self, at):
+            return bad if at == 3 else good
+
+    task = MLUpdateTask(make_pipeline([eye(), neighbors(3)]), Lazy())
+    task.resume()
+    assert task.wait(10)
+
+    assert task.error is not None
+    assert "sample 3: feature 'image' is" in str(task.error)
 
 
 # ------------------------------------------------------------------ on disk

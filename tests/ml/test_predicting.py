@@ -11,6 +11,7 @@ from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MatrixBatchProvider, MLArrayBatchProvider
 from edge_agent.ml.features import MLDictionaryFeatureProvider
 from edge_agent.ml.model import MLModel
+from edge_agent.ml.pipeline import make_pipeline
 from edge_agent.ml.predicting import MLRequest
 
 PATIENCE = 10.0
@@ -28,7 +29,8 @@ def _model(clouds):
 class SlowBatch:
     """A batch of many blocks that stops at an index until it is let go, and counts what is asked for."""
 
-    def __init__(self, count: int, stops_at: int) -> None:
+    def __init__(self, count: int, stops_at: int, sample: MLDictionaryFeatureProvider | None = None) -> None:
+        self._sample = sample or MLDictionaryFeatureProvider({"features": np.zeros(12, np.float32)})
         self.count = count
         self.asked = 0
         self.reached = threading.Event()
@@ -41,7 +43,7 @@ class SlowBatch:
         if at == self._stops_at:
             self.reached.set()
             assert self.go_on.wait(PATIENCE)
-        return MLDictionaryFeatureProvider({"features": np.full(12, float(at), np.float32)})
+        return self._sample
 
 
 def ended(request_thread: str) -> None:
@@ -92,6 +94,18 @@ def test_checklist_66_a_cancelled_prediction_has_its_own_code(model):
     assert batch.asked == 2 * ROWS_OF_A_BLOCK
     with pytest.raises(MLModelError, match="cancelled"):
         request.result(timeout=0.0)
+
+
+def test_checklist_66_a_pipeline_is_given_up_within_a_few_pictures(eye, tiny):
+    """Behind frozen stages blocks are small, as extracting takes long."""
+    batch = SlowBatch(200, stops_at=20, sample=MLDictionaryFeatureProvider({"image": tiny()}))
+    request = make_pipeline([eye(), MLModel.factory("knn", 3)]).begin_prediction(from_=batch)
+    assert batch.reached.wait(PATIENCE)
+    request.cancel()
+    batch.go_on.set()
+    ended("edge-agent-prediction")
+
+    assert batch.asked == 32
 
 
 def test_a_finished_prediction_cannot_be_cancelled(model, clouds):
