@@ -221,8 +221,10 @@ def _front_at(path: Path) -> Front:
         front = extractor_in(path).front
     else:
         package, _ = read_package(path)
-        front = opened_front(package.front, path, {}) if package.head == FeaturesHead.name else None
-    if front is None or any(stage.kind == LinkedStage.kind for stage in front.stages):
+        # Looked at before it is opened: a link to a link might come back to itself and wait for ever.
+        own = package.front is not None and all(one.kind != LinkedStage.kind for one in package.front.stages)
+        front = opened_front(package.front, path, {}) if own and package.head == FeaturesHead.name else None
+    if front is None:
         raise MLModelError(
             MLModelErrorCode.IO, f"{path}: is no extractor of its own, so nothing can be linked to it"
         )

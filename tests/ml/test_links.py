@@ -13,7 +13,8 @@ import pytest
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.features import MLDictionaryFeatureProvider
-from edge_agent.ml.front import FrozenStage
+from edge_agent.ml.front import Front, FrozenStage
+from edge_agent.ml.heads.features import FeaturesHead
 from edge_agent.ml.links import LinkedStage
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.parameters import MLParameterKey as Key
@@ -160,6 +161,7 @@ WRONG = {
     "a zero byte in the path": (("eyes", "a\0"), MLModelErrorCode.PARAMETERS, "linked_model_search_path"),
     "a classifier": (("mind", "shared"), MLModelErrorCode.IO, "is no extractor of its own"),
     "a pipeline": (("whole", "shared"), MLModelErrorCode.IO, "is no extractor of its own"),
+    "a link": (("again", "shared"), MLModelErrorCode.IO, "is no extractor of its own"),
     "an empty folder": (("empty", "shared"), MLModelErrorCode.IO, r"model\.json: cannot be read"),
     "a file that is no card": (("plain.txt", "shared"), MLModelErrorCode.IO, "cannot be read"),
     "a card that is none": (("broken.json", "shared"), MLModelErrorCode.IO, "broken.json"),
@@ -172,6 +174,8 @@ def test_what_cannot_be_linked_is_refused(place, extractor, wrong):
     shared = place / "shared"
     MLModel.factory("knn", 1280).write(shared / "mind")
     make_pipeline([extractor, MLModel.factory("knn", 1280)]).write(shared / "whole")
+    front = Front([linked_model("eyes", "shared", relative_to=place)])
+    MLModel(FeaturesHead(1280), front=front, is_writable=True).write(shared / "again")
     (shared / "empty").mkdir()
     (shared / "plain.txt").write_text("nothing")
     (shared / "broken.json").write_text("{")
