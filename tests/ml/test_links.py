@@ -174,7 +174,7 @@ def test_what_cannot_be_linked_is_refused(place, extractor, wrong):
     shared = place / "shared"
     MLModel.factory("knn", 1280).write(shared / "mind")
     make_pipeline([extractor, MLModel.factory("knn", 1280)]).write(shared / "whole")
-    front = Front([linked_model("eyes", "shared", relative_to=place)])
+    front = Front([linked_model("eyes", str(shared))])
     MLModel(FeaturesHead(1280), front=front, is_writable=True).write(shared / "again")
     (shared / "empty").mkdir()
     (shared / "plain.txt").write_text("nothing")
