@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
-from edge_agent.vision.engine import Engine, EngineFacts, Extraction
+from edge_agent.vision.engine import Engine, EngineFacts, Extraction, Job
 from edge_agent.vision.preprocessing import ExtractorCard
 
 FAKE_FEATURES = 16
@@ -64,13 +64,13 @@ class FakeEngine(Engine):
         """Be ready at once."""
         return self._fake_facts
 
-    def extract(self, jobs: Iterable[tuple[object, int]]) -> Iterator[Extraction]:
-        """Answer each job in order; descriptors are closed."""
-        for key, fd in jobs:
+    def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
+        """Answer each job in order; descriptors are closed. A changed copy has features near the picture's."""
+        for key, fd, *variant in jobs:
             with os.fdopen(fd, "rb") as file:
-                yield self._look(key, file.read())
+                yield self._look(key, file.read(), str(*filter(None, variant)))
 
-    def _look(self, key: object, data: bytes) -> Extraction:
+    def _look(self, key: object, data: bytes, variant: str = "") -> Extraction:
         self.extracted += 1
         digest = hashlib.sha256(data).hexdigest()
         error = ""
@@ -79,7 +79,7 @@ class FakeEngine(Engine):
         elif data.startswith(b"flaky") and digest not in self._seen:
             error = "the engine died"
         self._seen.add(digest)
-        features = None if error else fake_features(data)
+        features = None if error else fake_features(data + f" {variant}".encode() if variant else data)
         return Extraction(
             key=key,
             digest=digest,

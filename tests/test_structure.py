@@ -51,13 +51,13 @@ STOREYS = """
     ml.authoring.blueprint | ml.authoring.hyperparameters | ml.authoring.labels
     ml.personal
     ml.succession
-    ml.generations
+    ml.generations | vision.feature_source
     ml.update | vision.engine | vision.worker | store.registry
     ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
     ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
-    ml.kinds | ml.fits | vision.signatures | vision.trial
+    ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.fits.auto
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
     ml.heads.logistic
@@ -128,6 +128,7 @@ DOORS = {
 ENGINE_SIDE = (
     "PIL",
     "ai_edge_litert",
+    "edge_agent.vision.augmentation",
     "edge_agent.vision.extractor",
     "edge_agent.vision.extractor_stage",
     "edge_agent.vision.image_values",

@@ -15,6 +15,7 @@ import msgspec
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError
+from edge_agent.ml.augmentation import AugmentationSettings, Variant
 from edge_agent.vision import wire
 from edge_agent.vision.preprocessing import ExtractorCard
 
@@ -44,6 +45,7 @@ class Child:
         monotonic: Callable[[], float] = time.monotonic,
         python: str = sys.executable,
         module: str = "edge_agent.vision.worker",
+        augmentation: AugmentationSettings | None = None,
     ) -> None:
         self._monotonic = monotonic
         self._tail = b""
@@ -53,7 +55,14 @@ class Child:
         # A full pipe must never hold up the process: it then loses words instead of time.
         os.set_blocking(self._words, False)
         os.set_blocking(their_words, False)
-        settings = {"fd": theirs.fileno(), "card": card, "pictures": pictures, "extractor": extractor}
+        settings: dict[str, object] = {
+            "fd": theirs.fileno(),
+            "card": card,
+            "pictures": pictures,
+            "extractor": extractor,
+        }
+        if augmentation is not None:
+            settings["augmentation"] = augmentation
         try:
             self._process = subprocess.Popen(
                 [python, "-P", "-m", module, msgspec.json.encode(settings, enc_hook=str).decode()],
@@ -106,9 +115,9 @@ class Child:
             if not isinstance(message, wire.Ready):
                 self.end()
 
-    def ask(self, number: int, fd: int) -> None:
+    def ask(self, number: int, fd: int, variant: Variant | None = None) -> None:
         """Hand a picture over; raises `OSError` when the engine is gone."""
-        wire.send(self._socket, wire.Picture(number), fd=fd)
+        wire.send(self._socket, wire.Picture(number, variant), fd=fd)
 
     def answer(self, timeout_seconds: float) -> tuple[wire.Answer, bytes] | None:
         """The next answer and its payload, or None when there was none in time.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError
+from edge_agent.ml.augmentation import AugmentationSettings, Variant
 from edge_agent.vision import wire
 from edge_agent.vision.child import Child
 from edge_agent.vision.preprocessing import ExtractorCard
@@ -32,6 +33,10 @@ CHANCES = 2
 
 CRASH_SECONDS = 0.5
 """A process whose socket closed is about to end by itself; its own exit status says more than a kill."""
+
+
+Job = tuple[object, int] | tuple[object, int, Variant | None]
+"""Whatever the caller wants to know it by, an open file descriptor, and which changed copy is looked at."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class _Job:
     key: object
     fd: int
     number: int
+    variant: Variant | None = None
     alone: bool = False
     lost: int = 0
     result: Extraction | None = None
@@ -89,7 +95,8 @@ class Engine:
 
     The process may die or hang; it is then started again, and what it had not answered is tried again one
     picture at a time, so that only the guilty one is refused. Used from one thread. Several `extract`
-    generators may be consumed in turn: they share one pipeline.
+    generators may be consumed in turn: they share one pipeline. `augmentation` says how strong changed copies
+    of pictures are changed.
     """
 
     def __init__(
@@ -101,9 +108,17 @@ class Engine:
         monotonic: Callable[[], float] = time.monotonic,
         python: str = sys.executable,
         worker_module: str = "edge_agent.vision.worker",
+        augmentation: AugmentationSettings | None = None,
     ) -> None:
         self._new_child = partial(
-            Child, card, pictures, extractor, monotonic=monotonic, python=python, module=worker_module
+            Child,
+            card,
+            pictures,
+            extractor,
+            monotonic=monotonic,
+            python=python,
+            module=worker_module,
+            augmentation=augmentation,
         )
         self._timeout_seconds = extractor.timeout_seconds
         self._start_timeout_seconds = extractor.start_timeout_seconds
@@ -146,8 +161,11 @@ class Engine:
             )
         return self.facts
 
-    def extract(self, jobs: Iterable[tuple[object, int]]) -> Iterator[Extraction]:
+    def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
         """Look at pictures: an `Extraction` for each (key, open file descriptor), in the order they came.
+
+        A job may name a changed copy as its third part; copies of one picture that come one after the other
+        are decoded once.
 
         Up to `DEPTH` are taken from `jobs` ahead of the one that is yielded. Each descriptor that was taken
         is closed here, exactly once, also when the generator is closed early; its position in the file does
@@ -161,11 +179,12 @@ class Engine:
             more = True
             while more or mine:
                 while more and len(mine) < DEPTH:
-                    key, fd = next(source, (None, None))
-                    if fd is None:
+                    taken = next(source, None)
+                    if taken is None:
                         more = False
                         break
-                    job = _Job(key, fd, next(self._numbers))
+                    key, fd, variant = taken if len(taken) == 3 else (*taken, None)
+                    job = _Job(key, fd, next(self._numbers), variant)
                     mine.append(job)
                     self._waiting.append(job)
                     self._send_waiting()
@@ -209,7 +228,7 @@ class Engine:
                 self._progress = self._monotonic()
             self._out.append(job)
             try:
-                self._child.ask(job.number, job.fd)
+                self._child.ask(job.number, job.fd, job.variant)
             except OSError:
                 self._lose("crashed", patience_seconds=CRASH_SECONDS)
 

@@ -30,7 +30,11 @@ class FeatureExtractor:
 
     def __init__(self, card: ExtractorCard, *, runtime: str = "auto", threads: int = 1) -> None:
         self.card = card
-        interpreter = load_interpreter(_verified(card), runtime=runtime, threads=threads)
+        model = _verified(card)
+        try:
+            interpreter = load_interpreter(model, runtime=runtime, threads=threads, output=card.output)
+        except ExtractorError as error:
+            raise ExtractorError(f"{card.path}: {error}") from None
         wanted = card.input
         shape = (1, wanted.height, wanted.width, 3)
         if wanted.layout == "NCHW":
@@ -49,6 +53,7 @@ class FeatureExtractor:
         self.delegate = DELEGATE
         self.fingerprint = (
             f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}:{self.runtime.release}:{DELEGATE}"
+            + ("" if card.output is None else f":{card.output}")
         )
         """Equal for two extractors exactly when their features may be compared."""
 

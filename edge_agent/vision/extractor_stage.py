@@ -63,7 +63,9 @@ class ExtractorStage:
     @property
     def fingerprint(self) -> str:
         """Name, sum of the file and version of the preprocessing; the runtime is that of whoever asks."""
-        return f"{self._card.name}:{self._card.sha256[:16]}:pre{PREPROCESSING_VERSION}"
+        card = self._card
+        output = "" if card.output is None else f":{card.output}"
+        return f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}{output}"
 
     @property
     def extractions(self) -> int:
@@ -111,7 +113,7 @@ class ExtractorStage:
             "sha256": card.sha256,
             "n_features": card.n_features,
             "input": msgspec.to_builtins(card.input),
-        }
+        } | ({} if card.output is None else {"output": card.output})
 
     def files(self) -> Mapping[str, bytes]:
         """The model's file; raises `MLModelError` IO when it is no longer there or no longer the same."""

@@ -141,6 +141,21 @@ def resize_region(
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=inner))
 
 
+def mapped(
+    pixels: npt.NDArray[np.uint8],
+    size: tuple[int, int],
+    mapping: tuple[float, float, float, float, float, float],
+) -> npt.NDArray[np.uint8]:
+    """Pixels uint8 [height, width, 3] of `size` (width, height), each bilinear from where `mapping` sends it.
+
+    (a, b, c, d, e, f) sends x, y to a x + b y + c, d x + e y + f; both count from the upper left corner, in
+    pixels, the middle of the first one at 0.5. What lies outside of `pixels` is black.
+    """
+    image = Image.fromarray(pixels)
+    turned = image.transform(size, Image.Transform.AFFINE, mapping, Image.Resampling.BILINEAR)
+    return np.asarray(turned)
+
+
 def _guarded(data: bytes, limits: PicturesConfig, work: Callable[[], DecodedImage]) -> DecodedImage:
     """Do the decoding; whatever Pillow raises becomes an `ImageError`."""
     check_bytes(len(data), limits)

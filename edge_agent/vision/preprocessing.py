@@ -48,6 +48,8 @@ class ExtractorCard(Struct, frozen=True, kw_only=True):
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     n_features: Annotated[int, Meta(ge=1, le=MAX_FEATURES)]
     input: InputCard
+    output: str | None = None
+    """The name of the output that is the features, in a model with several; None: it has only one."""
 
     @property
     def width(self) -> int:

@@ -45,13 +45,13 @@ class TensorFacts:
 
 
 class Interpreter:
-    """A loaded model with one input and one output; made by `load_interpreter`."""
+    """A loaded model with one input and one output, or one that is named; made by `load_interpreter`."""
 
-    def __init__(self, native: Any, facts: RuntimeFacts) -> None:
+    def __init__(self, native: Any, facts: RuntimeFacts, output: str | None = None) -> None:
         self._native = native
         self.facts = facts
         self.input = _only(native.get_input_details(), "input")
-        self.output = _only(native.get_output_details(), "output")
+        self.output = _only(_named(native.get_output_details(), output), "output")
 
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The output tensor, a copy of its own, for one input tensor of the input's shape and type.
@@ -111,11 +111,14 @@ def load_signatures(model: bytes, *, runtime: str = "auto", threads: int = 1) ->
         raise ExtractorError(f"{facts.name} {facts.version} refused the model: {_words(error)}") from None
 
 
-def load_interpreter(model: bytes, *, runtime: str = "auto", threads: int = 1) -> Interpreter:
+def load_interpreter(
+    model: bytes, *, runtime: str = "auto", threads: int = 1, output: str | None = None
+) -> Interpreter:
     """Load a model from the bytes of its file.
 
     The bytes are given, not a path, so that what was checked is what native code sees. `runtime` is a key of
-    `RUNTIMES` or `auto` for the first that is installed; `threads` the number of threads of the interpreter.
+    `RUNTIMES` or `auto` for the first that is installed; `threads` the number of threads of the interpreter;
+    `output` the name of the tensor that is the output, None for the only one there is.
 
     Raises `ExtractorError` when no runtime is installed or the model is refused.
     """
@@ -125,7 +128,7 @@ def load_interpreter(model: bytes, *, runtime: str = "auto", threads: int = 1) -
         native.allocate_tensors()
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         raise ExtractorError(f"{facts.name} {facts.version} refused the extractor: {_words(error)}") from None
-    return Interpreter(native, facts)
+    return Interpreter(native, facts, output)
 
 
 def _open_runtime(runtime: str) -> tuple[ModuleType, RuntimeFacts]:
@@ -146,9 +149,19 @@ def _open_runtime(runtime: str) -> tuple[ModuleType, RuntimeFacts]:
     )
 
 
+def _named(details: list[dict[str, Any]], name: str | None) -> list[dict[str, Any]]:
+    """The output of a name; all of them for None."""
+    found = [detail for detail in details if name in (None, detail["name"])]
+    if not found:
+        known = ", ".join(repr(detail["name"]) for detail in details)
+        raise ExtractorError(f"the model has no output {name!r}; it has {known}")
+    return found
+
+
 def _only(details: list[dict[str, Any]], what: str) -> TensorFacts:
     if len(details) != 1:
-        raise ExtractorError(f"an extractor has one {what}; this model has {len(details)}")
+        known = ", ".join(repr(detail["name"]) for detail in details)
+        raise ExtractorError(f"an extractor has one {what}; this model has {len(details)}: {known}")
     detail = details[0]
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])

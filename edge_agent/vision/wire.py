@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.errors import EngineError
+from edge_agent.ml.augmentation import Variant
 
 MAX_MESSAGE_BYTES = 128 * 1024
 """Fits into a socket's default send buffer of Linux; the longest message is an answer with `MAX_FEATURES`."""
@@ -46,10 +47,12 @@ class Failed(Struct, frozen=True, tag="failed"):
     reason: str
 
 
-class Picture(Struct, frozen=True, tag="picture"):
+class Picture(Struct, frozen=True, tag="picture", omit_defaults=True):
     """A picture to look at; its file descriptor travels in the same packet."""
 
     number: int
+    variant: Variant | None = None
+    """Which changed copy of it is looked at; None: the picture as it is."""
 
 
 class Answer(Struct, frozen=True, tag="answer"):

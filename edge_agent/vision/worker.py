@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,9 @@ import msgspec
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import ExtractorError, ImageError
+from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import images, wire
+from edge_agent.vision.augmentation import augmented
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.images import DecodedImage
 from edge_agent.vision.preprocessing import ExtractorCard
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     card: ExtractorCard
     pictures: PicturesConfig
     extractor: ExtractorConfig
+    augmentation: AugmentationSettings = AugmentationSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +104,14 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
 def _decoded_ahead(connection: socket.socket, settings: Settings, decode: Decode) -> Iterator[_Seen]:
     """Pictures in the order they came; the next ones are decoded while one is with the extractor."""
     waiting: queue.Queue[_Seen | None] = queue.Queue(maxsize=AHEAD)
+    looks = _Looks(settings, decode)
 
     def read() -> None:
         try:
             while (received := wire.receive(connection)) is not None:
                 message, _payload, fds = received
                 assert isinstance(message, wire.Picture)
-                waiting.put(_look(message.number, fds[0], settings, decode))
+                waiting.put(looks.look(message, fds[0]))
         except ConnectionResetError:
             pass
         finally:
@@ -120,24 +124,64 @@ def _decoded_ahead(connection: socket.socket, settings: Settings, decode: Decode
         yield seen
 
 
-def _look(number: int, fd: int, settings: Settings, decode: Decode) -> _Seen:
-    started = time.perf_counter()
-    _allow_cpu(settings.extractor)
-    digest = ""
-    image = None
-    error: str | None = None
-    permanent = True
-    try:
-        data = read_whole(fd, settings.pictures)
-        digest = hashlib.sha256(data).hexdigest()
-        image = decode(data, limits=settings.pictures, target=settings.card.size)
-    except ImageError as refused:
-        error = str(refused)
-    except OSError as trouble:
-        error, permanent = f"the file cannot be read: {trouble.strerror}", False
-    finally:
-        os.close(fd)
-    return _Seen(number, digest, image, error, permanent, time.perf_counter() - started)
+class _Looks:
+    """Pictures as the extractor is to see them; for changed copies, the last decoded one is remembered."""
+
+    def __init__(self, settings: Settings, decode: Decode) -> None:
+        self._settings = settings
+        self._decode = decode
+        self._last: _Seen | None = None
+        self._last_file: tuple[int, ...] | None = None
+
+    def look(self, message: wire.Picture, fd: int) -> _Seen:
+        """What one message asks for; its file is closed."""
+        started = time.perf_counter()
+        _allow_cpu(self._settings.extractor)
+        seen: _Seen | None = None
+        try:
+            # Before it is read: a file that is written meanwhile is then another one the next time.
+            file = _identity(fd)
+            if message.variant is not None and file == self._last_file:
+                seen = self._last
+            if seen is None or not seen.permanent:
+                self._last, self._last_file = self._read(fd), file
+                seen = self._last
+        finally:
+            os.close(fd)
+        image = seen.image
+        if image is not None and message.variant is not None:
+            pixels = augmented(
+                image.pixels,
+                message.variant,
+                self._settings.augmentation,
+                seen.digest,
+                proportion=image.width / image.height,
+            )
+            image = replace(image, pixels=pixels)
+        return replace(seen, number=message.number, image=image, seconds=time.perf_counter() - started)
+
+    def _read(self, fd: int) -> _Seen:
+        """The picture as it is."""
+        settings = self._settings
+        digest = ""
+        image = None
+        error: str | None = None
+        permanent = True
+        try:
+            data = read_whole(fd, settings.pictures)
+            digest = hashlib.sha256(data).hexdigest()
+            image = self._decode(data, limits=settings.pictures, target=settings.card.size)
+        except ImageError as refused:
+            error = str(refused)
+        except OSError as trouble:
+            error, permanent = f"the file cannot be read: {trouble.strerror}", False
+        return _Seen(0, digest, image, error, permanent, 0.0)
+
+
+def _identity(fd: int) -> tuple[int, ...]:
+    """Equal for two open files when they are one file that was not written in between."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_whole(fd: int, limits: PicturesConfig) -> bytes:

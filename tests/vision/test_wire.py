@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import EngineError
+from edge_agent.ml.augmentation import Variant
 from edge_agent.vision import wire
 
 ANSWER = wire.Answer(
@@ -27,7 +28,13 @@ def _ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.mark.parametrize(
     "message",
-    [READY, wire.Failed("no such file: Ä\n"), wire.Picture(3), ANSWER],
+    [
+        READY,
+        wire.Failed("no such file: Ä\n"),
+        wire.Picture(3),
+        wire.Picture(4, Variant("crop", 2)),
+        ANSWER,
+    ],
     ids=lambda m: type(m).__name__,
 )
 def test_every_message_arrives_as_it_was_sent(
@@ -37,6 +44,11 @@ def test_every_message_arrives_as_it_was_sent(
     wire.send(ends[0], message, b"\x00\xff{}")
 
     assert wire.receive(ends[1]) == (message, b"\x00\xff{}", [])
+
+
+def test_a_plain_picture_is_asked_for_in_few_words() -> None:
+    """What the agent sends says nothing about changed copies, which it never asks for."""
+    assert wire.pack(wire.Picture(3))[4:] == b'{"type":"picture","number":3}'
 
 
 def test_the_longest_answer_fits_into_one_packet(ends: tuple[socket.socket, socket.socket]) -> None:
