@@ -39,7 +39,8 @@ def linked_model(file_name: str, search_path: str = "", *, relative_to: Path | s
     `file_name` is the directory of an extractor's package, or its card. `search_path` are the folders to look
     in, separated by colons. A relative one is meant from the folder of the written pipeline; until there is
     one, from `relative_to`. `$BUNDLE_MAIN` is the folder of the running program, `$BUNDLE_IDENTIFIER(name)`
-    that of an installed Python package.
+    that of an installed Python package: what is saved in several places is best linked by one of these, or by
+    an absolute folder.
 
     Raises `MLModelError`: IO, with the folders, when it is in none of them, PARAMETERS for a bad name or
     root.
