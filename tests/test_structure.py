@@ -25,6 +25,7 @@ STOREYS = """
     cli.__main__ | testing
     cli
     cli.demo
+    cli.export
     cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
     cli.settings
     cli.output | cli.pictures
@@ -52,18 +53,22 @@ STOREYS = """
     ml.personal
     ml.succession
     ml.generations | vision.feature_source
+    vision.export
     ml.update | vision.engine | vision.worker | store.registry
     ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
     ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
+    vision.witness
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.fits.auto
+    vision.comparison | vision.fused_head | vision.fused_input | vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
     ml.heads.logistic
     ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
-    vision.flatbuffer
+    vision.graft
+    vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
     ml.discriminant | ml.networks | ml.fits.protocol | ml.regression
     ml.headway | ml.validation
     ml.layers | ml.losses | ml.descent | ml.lbfgs
@@ -111,7 +116,7 @@ DOORS = {
     }
     | {"vision.wire", "vision.worker"},
     "sqlite3": {"store.database", "store.samples"},
-    "subprocess": {"vision.child", "vision.engine", "vision.trial"},
+    "subprocess": {"vision.child", "vision.comparison", "vision.engine", "vision.trial"},
     "tflite_runtime": {"vision.runtime"},
     "watchdog": {"agent.watch"},
     # Renaming and forcing to disk decide what survives a power cut; one module does it right for everybody.
@@ -138,6 +143,7 @@ ENGINE_SIDE = (
     "edge_agent.vision.trainable",
     "edge_agent.vision.trainable_head",
     "edge_agent.vision.trial",
+    "edge_agent.vision.witness",
     "edge_agent.vision.worker",
     "tflite_runtime",
 )

@@ -29,6 +29,7 @@ COMMANDS = {
     "rollback": "edge_agent.cli.versions:rollback",
     "predict": "edge_agent.cli.predict:predict",
     "evaluate": "edge_agent.cli.predict:evaluate",
+    "export": "edge_agent.cli.export:export",
     "status": "edge_agent.cli.status:status",
     "plugins": "edge_agent.cli.status:plugins",
 }

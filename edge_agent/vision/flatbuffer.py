@@ -8,12 +8,14 @@ left out; texts, vectors and tables inside are at unsigned distances from where 
 from __future__ import annotations
 
 import struct
-from typing import Self
+from typing import Any, Self
 
 from edge_agent.errors import DamagedError
 
+_UINT8 = struct.Struct("<B")
 _UINT16 = struct.Struct("<H")
 _UINT32 = struct.Struct("<I")
+_UINT64 = struct.Struct("<Q")
 _INT32 = struct.Struct("<i")
 _INT8 = struct.Struct("<b")
 
@@ -68,6 +70,17 @@ class Table:
         self._vtable = at - source.number(_INT32, at)
         self._vtable_bytes = source.number(_UINT16, self._vtable)
 
+    @property
+    def at(self) -> int:
+        """Where it begins, in bytes from the file's begin."""
+        return self._at
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The numbers of the fields that are not left out."""
+        most = max(0, (self._vtable_bytes - 4) // 2)
+        return tuple(number for number in range(most) if self._field(number) is not None)
+
     @classmethod
     def root(cls, data: bytes, identifier: bytes) -> Self:
         """The outermost table of a file; raises `DamagedError` unless it carries the identifier [4]."""
@@ -98,6 +111,43 @@ class Table:
     def uint32(self, number: int) -> int:
         """An unsigned field of four bytes, 0 when it is left out."""
         return self._scalar(number, _UINT32)
+
+    def uint8(self, number: int) -> int:
+        """An unsigned field of one byte, 0 when it is left out."""
+        return self._scalar(number, _UINT8)
+
+    def uint64(self, number: int) -> int:
+        """An unsigned field of eight bytes, 0 when it is left out."""
+        return self._scalar(number, _UINT64)
+
+    def place(self, number: int) -> int | None:
+        """Where the text, vector or table of a field begins; None when it is left out."""
+        at = self._field(number)
+        return None if at is None else self._source.follow(at)
+
+    def table(self, number: int) -> Table | None:
+        """A table, None when it is left out."""
+        place = self.place(number)
+        return None if place is None else Table(self._source, place)
+
+    def numbers(self, number: int, kind: str) -> tuple[Any, ...]:
+        """A vector of numbers of a kind that `struct` knows, such as `i`; empty when it is left out."""
+        at = self._field(number)
+        if at is None:
+            return ()
+        item = struct.Struct(f"<{kind}")
+        begin, count = self._source.vector(at, item.size)
+        self._source.spend(count * item.size)
+        return struct.unpack_from(f"<{count}{kind}", self._source.data, begin)
+
+    def raw(self, number: int) -> bytes:
+        """A vector of bytes, empty when it is left out."""
+        at = self._field(number)
+        if at is None:
+            return b""
+        begin, count = self._source.vector(at, 1)
+        self._source.spend(count)
+        return self._source.data[begin : begin + count]
 
     def text(self, number: int) -> str:
         """A text, empty when it is left out."""
