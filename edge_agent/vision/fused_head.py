@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from edge_agent.vision.tflite_schema import Operator, OptionsType
 SMALLEST = 1e-30
 """In place of a sum that is 0, so that nothing is divided by it; far below any feature, and a float32."""
 
-SOFTMAX_HEADS = frozenset({SoftmaxHead.name, "logistic"})
-"""Heads that are softmax(signed_root(x) `coef` + `intercept`), however these were learned."""
-
 _OPTIONS = {
     Operator.ABS: OptionsType.ABS,
     Operator.ADD: OptionsType.ADD,
@@ -37,11 +34,6 @@ _OPTIONS = {
 _FUNCTIONS = {"relu": Operator.RELU, "sigmoid": Operator.LOGISTIC, "tanh": Operator.TANH}
 
 
-class _Linear(Protocol):
-    coef: NDArray[np.float64]
-    intercept: NDArray[np.float64]
-
-
 def fusable_layers(head: Head) -> list[Layer]:
     """The layers that lead from features to probabilities, as those of a network.
 
@@ -53,9 +45,8 @@ def fusable_layers(head: Head) -> list[Layer]:
         known = head.learned
         factor = known.estimates.temperature
         layers = _linear(factor * known.coef, factor * known.intercept)
-    elif head.name in SOFTMAX_HEADS:
-        linear = cast("_Linear", head)
-        layers = _linear(linear.coef, linear.intercept)
+    elif isinstance(head, SoftmaxHead):  # logistic regression is one, too
+        layers = _linear(head.coef, head.intercept)
     else:
         reason = (
             "it compares with every sample it remembers" if head.name == "knn" else "it is no row of layers"

@@ -16,7 +16,9 @@ from PIL import Image
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.vision.engine import Engine
+from edge_agent.vision.flatbuffer_writer import NewTable, Numbers, Scalar, Tables, Text, write_flatbuffer
 from edge_agent.vision.preprocessing import ExtractorCard, card_from
+from edge_agent.vision.tflite_schema import TYPE_NUMBERS
 
 WORKERS = Path(__file__).parent / "workers"
 
@@ -120,3 +122,61 @@ def damaged_copies(data: bytes, count: int) -> Iterator[bytes]:
         for _ in range(changes):
             damaged[int(rng.integers(len(data)))] = int(rng.integers(256))
         yield bytes(damaged)
+
+
+@pytest.fixture(name="make_body")
+def _make_body() -> Callable[..., bytes]:
+    """Models of one step that gives what it is given, laid out from scratch."""
+
+    def make(
+        shape: tuple[int, ...], dtype: Any = np.float32, scale: float = 0.0, zero_point: int = 0
+    ) -> bytes:
+        quantised = {}
+        if scale:
+            numbers = {
+                2: Numbers(np.array([scale], np.float32)),
+                3: Numbers(np.array([zero_point], np.int64)),
+            }
+            quantised = {4: NewTable(numbers)}
+
+        def tensor(name: str, shape: tuple[int, ...], dtype: Any, buffer: int) -> NewTable:
+            fields = {
+                0: Numbers(np.array(shape, np.int32)),
+                1: Scalar("b", TYPE_NUMBERS[np.dtype(dtype)]),
+                2: Scalar("I", buffer),
+                3: Text(name),
+            }
+            return NewTable(fields | (quantised if dtype is not np.int32 else {}))
+
+        same = Numbers(np.frombuffer(np.array(shape, np.int32).tobytes(), np.uint8))
+        step = NewTable(
+            {
+                0: Scalar("I", 0),
+                1: Numbers(np.array([0, 1], np.int32)),
+                2: Numbers(np.array([2], np.int32)),
+            }
+        )
+        graph = NewTable(
+            {
+                0: Tables(
+                    [
+                        tensor("in", shape, dtype, 0),
+                        tensor("shape", (len(shape),), np.int32, 1),
+                        tensor("out", shape, dtype, 0),
+                    ]
+                ),
+                1: Numbers(np.array([0], np.int32)),
+                2: Numbers(np.array([2], np.int32)),
+                3: Tables([step]),
+            }
+        )
+        code = NewTable({0: Scalar("b", 22), 2: Scalar("i", 1), 3: Scalar("i", 22)})
+        root = {
+            0: Scalar("I", 3),
+            1: Tables([code]),
+            2: Tables([graph]),
+            4: Tables([NewTable({}), NewTable({0: same})]),
+        }
+        return write_flatbuffer(NewTable(root), b"TFL3")
+
+    return make
