@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from statistics import median
 
@@ -83,6 +84,10 @@ def export_tflite(
     try:
         graft = Graft(body)
         pixels = add_pixel_input(graft, card)
+        if prod(graft.output.shape) != head.n_features:
+            raise DamagedError(
+                f"the model gives {prod(graft.output.shape)} features, the head takes {head.n_features}"
+            )
         answer = add_answer(graft, layers)
         told = ModelCard(
             name=card.name,

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ METADATA = "TFLITE_METADATA"
 """The name of the buffer that describes the model to other programs."""
 
 SIGNATURE = "serving_default"
+
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class Graft:
             raise DamagedError(f"its {what} holds values of type {number}, neither float32 nor quantised")
         scale, zero_point = _quantisation(tensor, what) if TYPES[number].kind in "iu" else (0.0, 0)
         shape = tuple(int(side) for side in tensor.numbers(TensorField.SHAPE, "i"))
+        if min(shape, default=0) < 1 or prod(shape) > _MOST:
+            raise DamagedError(f"its {what} is of shape {shape}, which is no fixed one")
         return GraphTensor(int(index), shape, TYPES[number], scale, zero_point)
 
     def tensor(
