@@ -15,7 +15,8 @@ EdgeAgentError
 ├── StoreError                 the disk or the database refused
 │   ├── DiskFullError          no room; try again when there is
 │   └── DamagedError           bytes are there but not the ones that were written
-└── MLModelError               Core ML's error, with Apple's code
+├── MLModelError               Core ML's error, with Apple's code
+└── MLCreateError              Create ML's error, with a code: data, parameters and training of a classifier
 """
 
 from __future__ import annotations
@@ -117,3 +118,81 @@ class MLModelError(EdgeAgentError):
     def __init__(self, code: MLModelErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class MLCreateErrorCode(IntEnum):
+    """The cases of Apple's `MLCreateError`, in Apple's order; Apple gives them no raw values."""
+
+    CANCELLED = 0
+    INCOMPATIBLE_PARAMETERS = 1
+    MODIFIED_TRAINING_DATA = 2
+    IO = 3
+    TYPE = 4
+    GENERIC = 5
+
+
+MLCreateErrorDomain = "com.apple.CreateML"
+"""Apple's name for where the errors of Create ML come from."""
+
+
+class MLCreateError(EdgeAgentError):
+    """Create ML's error: `code` says which of Apple's cases, the text what is wrong, where and what to do."""
+
+    Code = MLCreateErrorCode
+    domain = MLCreateErrorDomain
+
+    code: MLCreateErrorCode
+    parameter: str | None
+    """For INCOMPATIBLE_PARAMETERS: the one that is not as it was when the session began; None for other codes."""
+    original_value: object
+    new_value: object
+
+    def __init__(
+        self,
+        code: MLCreateErrorCode,
+        message: str,
+        *,
+        parameter: str | None = None,
+        original_value: object = None,
+        new_value: object = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.parameter = parameter
+        self.original_value = original_value
+        self.new_value = new_value
+
+    @property
+    def failure_reason(self) -> str:
+        """The text."""
+        return str(self)
+
+    @property
+    def error_description(self) -> str:
+        """What kind of failure it is, in a few words that depend on the code alone."""
+        return _CREATE_FAILURES[self.code]
+
+    @property
+    def error_user_info(self) -> dict[str, object]:
+        """Texts and values by name: description, reason and, where a parameter is to blame, the three of it."""
+        found: dict[str, object] = {
+            "error_description": self.error_description,
+            "failure_reason": self.failure_reason,
+        }
+        if self.parameter is not None:
+            found |= {
+                "parameter": self.parameter,
+                "original_value": self.original_value,
+                "new_value": self.new_value,
+            }
+        return found
+
+
+_CREATE_FAILURES = {
+    MLCreateErrorCode.CANCELLED: "the training was cancelled",
+    MLCreateErrorCode.INCOMPATIBLE_PARAMETERS: "a parameter is not the one the session began with",
+    MLCreateErrorCode.MODIFIED_TRAINING_DATA: "the pictures are not those the session began with",
+    MLCreateErrorCode.IO: "a file or a folder cannot be used",
+    MLCreateErrorCode.TYPE: "a value is not of the kind that is needed",
+    MLCreateErrorCode.GENERIC: "the classifier could not be made",
+}
