@@ -76,15 +76,17 @@ STOREYS = """
     ml.arrays | ml.front
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
     agent.settling | ml.labels | ml.pending | ml.providers
-    ml.sample_files
+    ml.sample_files | ml.diagnosis
     agent.status | agent.listing | ml.description | ml.features
     ml.constraints
     ml.exemplars | ml.neighbors
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     ml.pixels | ml.sequences
-    ml.feature_types | ml.members | ml.writable
+    ml.feature_types | ml.members | ml.splitting | ml.writable
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.lock | store.digests | vision.wire | ml.feature_source
+    ml.data_source
+    ml.apportionment | ml.picture_labels
     config | hookspecs | ml.augmentation | ml.feature_extractors
     errors
 """
