@@ -10,7 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_agent.errors import MLModelError, MLModelErrorCode, MLModelErrorDomain
+    from edge_agent.errors import (
+        MLCreateError,
+        MLCreateErrorCode,
+        MLCreateErrorDomain,
+        MLModelError,
+        MLModelErrorCode,
+        MLModelErrorDomain,
+    )
     from edge_agent.hookspecs import Decision, hookimpl
     from edge_agent.ml.authoring import (
         AdamParams,
@@ -40,12 +47,14 @@ if TYPE_CHECKING:
         MLSequenceConstraint,
         MLStateConstraint,
     )
+    from edge_agent.ml.data_source import DataSource
     from edge_agent.ml.description import (
         MLFeatureDescription,
         MLModelDescription,
         MLModelMetadata,
         MLModelMetadataKey,
     )
+    from edge_agent.ml.diagnosis import Advice, AdviceKind, data_advice, diagnose, side_by_side
     from edge_agent.ml.feature_types import MLFeatureType
     from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider
     from edge_agent.ml.metrics import MLClassifierMetrics
@@ -64,6 +73,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.providers import MatrixBatchProvider, MLArrayBatchProvider, MLBatchProvider
     from edge_agent.ml.quarantine import QuarantiningBatchProvider
     from edge_agent.ml.sequences import MLSequence
+    from edge_agent.ml.splitting import MLSplitStrategy, ValidationData
     from edge_agent.ml.task import MLTask, MLTaskState
     from edge_agent.ml.update import MLUpdateTask
     from edge_agent.ml.values import MLFeatureValue
@@ -80,7 +90,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "errors": "MLModelError MLModelErrorCode MLModelErrorDomain",
+    "errors": (
+        "MLCreateError MLCreateErrorCode MLCreateErrorDomain MLModelError MLModelErrorCode MLModelErrorDomain"
+    ),
     "hookspecs": "Decision hookimpl",
     "ml.authoring": "AdamParams Array KNearestNeighborsClassifierBuilder NeuralNetworkBuilder SgdParams",
     "ml.configuration": (
@@ -92,7 +104,9 @@ _ROOMS = {
         " MLMultiArrayConstraint MLMultiArrayDataType MLMultiArrayShapeConstraint"
         " MLMultiArrayShapeConstraintType MLSequenceConstraint MLStateConstraint"
     ),
+    "ml.data_source": "DataSource",
     "ml.description": "MLFeatureDescription MLModelDescription MLModelMetadata MLModelMetadataKey",
+    "ml.diagnosis": "Advice AdviceKind data_advice diagnose side_by_side",
     "ml.feature_types": "MLFeatureType",
     "ml.features": "MLDictionaryFeatureProvider MLFeatureProvider",
     "ml.metrics": "MLClassifierMetrics",
@@ -106,6 +120,7 @@ _ROOMS = {
     "ml.providers": "MLArrayBatchProvider MLBatchProvider MatrixBatchProvider",
     "ml.quarantine": "QuarantiningBatchProvider",
     "ml.sequences": "MLSequence",
+    "ml.splitting": "MLSplitStrategy ValidationData",
     "ml.task": "MLTask MLTaskState",
     "ml.update": "MLUpdateTask",
     "ml.values": "MLFeatureValue",
@@ -120,8 +135,11 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = [
     "TRAINABLE_HEADS",
     "AdamParams",
+    "Advice",
+    "AdviceKind",
     "Array",
     "CropAndScale",
+    "DataSource",
     "Decision",
     "Generation",
     "ImageOption",
@@ -132,6 +150,9 @@ __all__ = [
     "MLClassifierMetrics",
     "MLComputeUnit",
     "MLComputeUnits",
+    "MLCreateError",
+    "MLCreateErrorCode",
+    "MLCreateErrorDomain",
     "MLDictionaryConstraint",
     "MLDictionaryFeatureProvider",
     "MLFeatureDescription",
@@ -167,6 +188,7 @@ __all__ = [
     "MLSequence",
     "MLSequenceConstraint",
     "MLSpecializationStrategy",
+    "MLSplitStrategy",
     "MLStateConstraint",
     "MLTask",
     "MLTaskState",
@@ -182,13 +204,17 @@ __all__ = [
     "QuarantiningBatchProvider",
     "RegressionBatchProvider",
     "SgdParams",
+    "ValidationData",
     "__version__",
+    "data_advice",
+    "diagnose",
     "extractor_model",
     "hookimpl",
     "image_value",
     "image_value_at",
     "linked_model",
     "make_pipeline",
+    "side_by_side",
     "trainable_model",
 ]
 

@@ -1,4 +1,4 @@
-"""The Core ML map: its tables name what is there, with the raw values that are there, and its programs run."""
+"""The maps of Core ML and Create ML: their tables name what is there, with its raw values; their programs run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from edge_agent import (
     NeuralNetworkBuilder,
 )
 
-MAP = Path(__file__).resolve().parents[1] / "docs" / "core-ml.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+MAP = DOCS / "core-ml.md"
+CREATE_ML = DOCS / "create-ml.md"
 
 NONE = "—"
 
@@ -72,7 +74,7 @@ def rows_of(text: str) -> list[Row]:
     return rows
 
 
-ROWS = rows_of(MAP.read_text(encoding="utf-8"))
+ROWS = [row for document in (MAP, CREATE_ML) for row in rows_of(document.read_text(encoding="utf-8"))]
 OURS = [symbol for row in ROWS for symbol in row.ours]
 
 
@@ -194,19 +196,30 @@ def test_rows_are_read_as_they_are_meant():
         resolved("MLTask.nothing")
 
 
-def test_the_programs_run(tmp_path):
-    """All blocks of Python, in their order, are one program; it is told of every epoch and recognises a cat."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", MAP.read_text(encoding="utf-8"), re.M | re.S)
+def output_of(document: Path, folder: Path) -> str:
+    """What all blocks of Python in a document print, run in their order as one program in a folder."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", document.read_text(encoding="utf-8"), re.M | re.S)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-
     assert done.returncode == 0, done.stderr
-    first, *epochs, last = done.stdout.splitlines()
+    return done.stdout
+
+
+def test_the_program_of_create_ml_runs(tmp_path):
+    """It prints the advice that the text quotes."""
+    text = " ".join(CREATE_ML.read_text(encoding="utf-8").split())
+
+    assert f"*{output_of(CREATE_ML, tmp_path).strip()}*" in text
+
+
+def test_the_programs_run(tmp_path):
+    """All blocks of Python, in their order, are one program; it is told of every epoch and recognises a cat."""
+    first, *epochs, last = output_of(MAP, tmp_path).splitlines()
     assert (first, last) == ("begins", "cat")
     losses = [float(line.split()[1]) for line in epochs]
     assert len(losses) == 30
