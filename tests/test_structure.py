@@ -52,10 +52,15 @@ STOREYS = """
     ml.authoring.blueprint | ml.authoring.hyperparameters | ml.authoring.labels
     ml.personal
     ml.succession
-    ml.generations | vision.feature_source
+    ml.image_classifier
+    ml.generations | vision.feature_source | ml.session_run
     vision.export
     ml.update | vision.engine | vision.worker | store.registry
     ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
+    ml.training_session
+    ml.session_data
+    ml.session_folder
+    ml.feature_cache | ml.classifier_parameters | ml.jobs
     ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     vision.witness
@@ -77,6 +82,8 @@ STOREYS = """
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
     agent.settling | ml.labels | ml.pending | ml.providers
     ml.sample_files | ml.diagnosis
+    ml.checkpoints
+    ml.classifier_metadata | ml.streams | ml.training_progress
     agent.status | agent.listing | ml.description | ml.features
     ml.constraints
     ml.exemplars | ml.neighbors
@@ -170,6 +177,7 @@ BOUNDARIES = {
     "mailbox",
     "ml.admission",
     "ml.predicting",
+    "ml.jobs",
     "ml.quarantine",
     "ml.task",
     "plugin_host",
