@@ -62,6 +62,7 @@ def export(settings: Settings, file: str, number: int | None, *, as_json: bool) 
         labels=[str(label) for label in model.classes],
         metadata=_metadata(version, model.metadata),
         pictures=_samples(home.archive_folder),
+        runtime=settings.config.extractor.runtime,
     )
     if as_json:
         print_json(_document(report, version))

@@ -1,7 +1,4 @@
-"""This is where a TFLite file is asked what it can do, before native code sees it.
-
-Fields are numbered as in the schema of TensorFlow Lite, version 3 (`schema.fbs`).
-"""
+"""This is where a TFLite file is asked what it can do, before native code sees it."""
 
 from __future__ import annotations
 
@@ -11,20 +8,19 @@ from itertools import starmap
 
 from edge_agent.errors import DamagedError
 from edge_agent.vision.flatbuffer import Table
+from edge_agent.vision.tflite_schema import (
+    IDENTIFIER,
+    ModelField,
+    Operator,
+    OperatorCodeField,
+    OperatorField,
+    SignatureField,
+    SubGraphField,
+    TensorMapField,
+)
 
 FLEX = "Flex"
 """What the names of operators of full TensorFlow ("Select TF") begin with."""
-
-_IDENTIFIER = b"TFL3"
-_CUSTOM = 32  # BuiltinOperator.CUSTOM
-
-# Fields by table: Model, SubGraph, Operator, OperatorCode, SignatureDef, TensorMap.
-_OPERATOR_CODES, _SUBGRAPHS, _SIGNATURES = 1, 2, 7
-_TENSORS, _OPERATORS = 0, 3
-_OPCODE_INDEX = 0
-_OLD_CODE, _CUSTOM_CODE, _CODE = 0, 1, 3
-_INPUTS, _OUTPUTS, _KEY, _SUBGRAPH = 0, 1, 2, 4
-_NAME, _TENSOR = 0, 1
 
 
 @dataclass(frozen=True)
@@ -62,14 +58,14 @@ def read_graph(data: bytes) -> Graph:
 
     Raises `DamagedError` for bytes that are not a TFLite model or not a whole one.
     """
-    model = Table.root(data, _IDENTIFIER)
-    codes = [_custom_name(code) for code in model.tables(_OPERATOR_CODES)]
-    subgraphs = model.tables(_SUBGRAPHS)
+    model = Table.root(data, IDENTIFIER)
+    codes = [_custom_name(code) for code in model.tables(ModelField.OPERATOR_CODES)]
+    subgraphs = model.tables(ModelField.SUBGRAPHS)
     if not subgraphs:
         raise DamagedError("it holds no graph")
     custom = tuple(starmap(_custom_operators, ((number, one, codes) for number, one in enumerate(subgraphs))))
     signatures: dict[str, GraphSignature] = {}
-    for table in model.tables(_SIGNATURES):
+    for table in model.tables(ModelField.SIGNATURES):
         signature = _signature(table, subgraphs)
         if signature.name in signatures:
             raise DamagedError(f"two signatures are named {signature.name!r}")
@@ -80,14 +76,16 @@ def read_graph(data: bytes) -> Graph:
 def _custom_name(code: Table) -> str | None:
     """The name of an operator that is not built in, else None."""
     # The first field was one byte; files with newer operators fill the other, older files only the first.
-    number = max(code.int8(_OLD_CODE), code.int32(_CODE))
-    return (code.text(_CUSTOM_CODE) or "without a name") if number == _CUSTOM else None
+    number = max(code.int8(OperatorCodeField.OLD_CODE), code.int32(OperatorCodeField.CODE))
+    return (
+        (code.text(OperatorCodeField.CUSTOM_NAME) or "without a name") if number == Operator.CUSTOM else None
+    )
 
 
 def _custom_operators(number: int, subgraph: Table, codes: list[str | None]) -> frozenset[str]:
     found = set()
-    for operator in subgraph.tables(_OPERATORS):
-        index = operator.uint32(_OPCODE_INDEX)
+    for operator in subgraph.tables(SubGraphField.OPERATORS):
+        index = operator.uint32(OperatorField.CODE_INDEX)
         if index >= len(codes):
             raise DamagedError(f"graph {number} has an operator {index} of {len(codes)}")
         found.add(codes[index])
@@ -95,16 +93,18 @@ def _custom_operators(number: int, subgraph: Table, codes: list[str | None]) -> 
 
 
 def _signature(table: Table, subgraphs: list[Table]) -> GraphSignature:
-    name, subgraph = table.text(_KEY), table.uint32(_SUBGRAPH)
+    name, subgraph = table.text(SignatureField.KEY), table.uint32(SignatureField.SUBGRAPH)
     if subgraph >= len(subgraphs):
         raise DamagedError(f"signature {name!r} belongs to graph {subgraph} of {len(subgraphs)}")
-    n_tensors = subgraphs[subgraph].count(_TENSORS)
+    n_tensors = subgraphs[subgraph].count(SubGraphField.TENSORS)
     ports = []
-    for field in (_INPUTS, _OUTPUTS):
+    for field in (SignatureField.INPUTS, SignatureField.OUTPUTS):
         names = []
         for port in table.tables(field):
-            if port.uint32(_TENSOR) >= n_tensors:
-                raise DamagedError(f"signature {name!r} names tensor {port.uint32(_TENSOR)} of {n_tensors}")
-            names.append(port.text(_NAME))
+            if port.uint32(TensorMapField.TENSOR) >= n_tensors:
+                raise DamagedError(
+                    f"signature {name!r} names tensor {port.uint32(TensorMapField.TENSOR)} of {n_tensors}"
+                )
+            names.append(port.text(TensorMapField.NAME))
         ports.append(tuple(names))
     return GraphSignature(name, ports[0], ports[1], subgraph)

@@ -104,7 +104,7 @@ class TensorMapField(IntEnum):
 
 
 class Operator(IntEnum):
-    """Steps that every TFLite runtime has, of those that are written here."""
+    """Steps that are written here, which every TFLite runtime has, and the number of all that are not built in."""
 
     ADD = 0
     DEQUANTIZE = 6
@@ -115,6 +115,7 @@ class Operator(IntEnum):
     RESHAPE = 22
     SOFTMAX = 25
     TANH = 28
+    CUSTOM = 32
     GATHER = 36
     TRANSPOSE = 39
     SUB = 41

@@ -31,6 +31,7 @@ from edge_agent.vision.preprocessing import ExtractorCard, card_from, load_card
 from edge_agent.vision.runtime import load_interpreter
 
 MakeCard = Callable[..., ExtractorCard]
+WORKERS = Path(__file__).parent / "workers"
 LABELS = ["apple", "banana", "kiwi"]
 ABOUT = MLModelMetadata(
     description="Tells fruit apart.",
@@ -219,8 +220,23 @@ def _told(card: ExtractorCard) -> dict[str, Any]:
     }
 
 
-def test_a_comparison_that_dies_or_takes_too_long_is_an_error(card: ExtractorCard) -> None:
+def test_what_native_code_prints_spoils_no_comparison(
+    card: ExtractorCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard output carries the answer and nothing else."""
+    monkeypatch.syspath_prepend(str(WORKERS))
+    exported(card, trained("lda", card.n_features), tmp_path / "x.tflite")
+    answer = compare((tmp_path / "x.tflite").read_bytes(), card, module="witness_that_prints")
+    assert [one.picture for one in answer.looks] == ["black", "grey", "ramp", "noise"]
+
+
+def test_a_comparison_that_dies_or_takes_too_long_is_an_error(
+    card: ExtractorCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The exported model runs in a process of its own; what becomes of that is told."""
+    monkeypatch.syspath_prepend(str(WORKERS))
+    with pytest.raises(ExtractorError, match="ended in signal 9"):
+        compare(b"", card, module="witness_that_dies")
     with pytest.raises(ExtractorError, match="ended in exit status 1"):
         compare(b"", card, module="no_such_module")
     with pytest.raises(ExtractorError, match="took more than"):
