@@ -32,7 +32,8 @@ def assigned(found: Listed, parameters: ModelParameters) -> list[DataFile]:
     elif validation.strategy is not None:
         share = validation.strategy.resolve(len(found))
         if share > 0.0:
-            held = _drawn(found, share, validation.strategy.seed or parameters.seed)
+            seed = validation.strategy.seed
+            held = _drawn(found, share, parameters.seed if seed is None else seed)
     files = [DataFile(key, label, VALIDATION if key.path in held else TRAINING) for key, label in found]
     _check_apart(files, given)
     return files + given

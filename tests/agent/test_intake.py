@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class TiredEngine(FakeEngine):
     """Fails for ever, through no fault of the picture, at every text that begins with `tired`."""
 
-    def _look(self, key: object, data: bytes) -> Extraction:
-        seen = super()._look(key, data)
+    def _look(self, key: object, data: bytes, variant: str = "") -> Extraction:
+        seen = super()._look(key, data, variant)
         if not data.startswith(b"tired"):
             return seen
         return Extraction(

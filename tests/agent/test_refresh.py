@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class WornEngine(FakeEngine):
     """Fails for ever, through no fault of the picture, at `cat 1`."""
 
-    def _look(self, key: object, data: bytes) -> Extraction:
-        seen = super()._look(key, data)
+    def _look(self, key: object, data: bytes, variant: str = "") -> Extraction:
+        seen = super()._look(key, data, variant)
         if data != b"cat 1":
             return seen
         return Extraction(
