@@ -164,7 +164,9 @@ NEVER = {
     "builtins.eval", "builtins.exec", "os.popen", "os.system", "yaml.load", "yaml.unsafe_load",
     "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve",
     "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socketserver", "ssl",
-    "urllib.request", "urllib3", "xmlrpc",
+    "imaplib", "multiprocessing.connection", "poplib", "urllib.request", "urllib3", "xmlrpc",
+    "socket.AF_INET", "socket.AF_INET6", "socket.create_connection", "socket.create_server", "socket.getaddrinfo",
+    "socket.gethostbyname",
     "scipy", "sklearn", "tensorflow", "torch",
     "unittest",
 }
@@ -475,6 +477,8 @@ BROKEN = [
     (some_things_are_never_done, {"ml.model": "import pickle"}),
     (some_things_are_never_done, {"ml.model": "eval('1')"}),
     (some_things_are_never_done, {"ml.model": "import urllib.request"}),
+    (some_things_are_never_done, {"agent.control": "import socket\nsocket.socket(socket.AF_INET)"}),
+    (some_things_are_never_done, {"agent.asking": "import socket as s\ns.create_connection(a)"}),
     (some_things_are_never_done, {"ml.model": "import numpy as np\nnp.load(f, allow_pickle=True)"}),
     (some_things_are_never_done, {"vision.child": "import subprocess\nsubprocess.run('ls', shell=yes)"}),
     (defects_are_caught_at_boundaries, {"ml.model": "try: f()\nexcept: pass"}),
@@ -526,6 +530,20 @@ KEPT = [
 def test_law_lets_pass_what_is_right(law, house):
     """These look like breaches and are none."""
     assert law(house) == []
+
+
+@pytest.mark.parametrize("room", sorted(DOORS["socket"]))
+def test_checklist_68_sockets_stay_on_the_device(room):
+    """The laws forbid networks and other doors to sockets; each socket says that it is of the system's own family."""
+    made = [
+        node
+        for node in ast.walk(ast.parse(read_house(PACKAGE)[room]))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"socket.socket", "socket.socketpair"}
+    ]
+
+    for call in made:
+        families = [ast.unparse(one) for one in call.args[:1]] or [one.arg for one in call.keywords]
+        assert families in (["socket.AF_UNIX"], ["fileno"])
 
 
 def test_names_in_the_tables_exist():
