@@ -16,6 +16,8 @@ EdgeAgentError
 │   ├── DiskFullError          no room; try again when there is
 │   └── DamagedError           bytes are there but not the ones that were written
 ├── MLModelError               Core ML's error, with Apple's code
+│   └── ModelNotSavedError     the disk refused a model: a StoreError too
+│       └── ModelDiskFullError no room for it: a DiskFullError too
 └── MLCreateError              Create ML's error, with a code: data, parameters and training of a classifier
 """
 
@@ -118,6 +120,17 @@ class MLModelError(EdgeAgentError):
     def __init__(self, code: MLModelErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ModelNotSavedError(MLModelError, StoreError):
+    """A model that the disk refused: Core ML's error with the code IO, and a refusal of the disk."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(MLModelErrorCode.IO, message)
+
+
+class ModelDiskFullError(ModelNotSavedError, DiskFullError):
+    """A model for which there is no room left; saving it again may succeed later."""
 
 
 class MLCreateErrorCode(IntEnum):

@@ -186,7 +186,7 @@ class MLModel(Described):
         is not changed. Raises `MLModelError`: IO for what is not there or cannot be read, GENERIC for what is
         compiled already, and whatever is wrong with the file.
         """
-        source = Path(at)
+        source = package_path(at)
         raw = raw_model(source)
         model = cls(
             raw.head,
@@ -207,13 +207,15 @@ class MLModel(Described):
         """Save as the directory `to`, which holds `model.json`, `head.npz` and the files of frozen stages,
         whole or not at all.
 
-        Raises `MLModelError` UPDATE for a model that cannot be written, IO where the directory cannot be
-        made, `StoreError` (`DiskFullError`) with the path when the disk refuses.
+        Raises `MLModelError` UPDATE for a model that cannot be written, IO for what is no path and, with the
+        path, when the disk refuses: `ModelNotSavedError`, `ModelDiskFullError` where there is no room.
         """
+        folder = package_path(to)
         if not self.is_writable:
             raise MLModelError(
                 MLModelErrorCode.UPDATE,
-                "only models from MLModel.factory and from an update that did not fail can be written",
+                "only new models and models of an update can be written; this one was loaded, or its update ended"
+                " without a result",
             )
         front, files = stored_front(self.front)
         package = ModelPackage(
@@ -233,7 +235,7 @@ class MLModel(Described):
             ),
             front=front,
         )
-        write_package(Path(to), package, self.head.arrays(), files)
+        write_package(folder, package, self.head.arrays(), files)
 
     @classmethod
     def load(

@@ -15,8 +15,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.store.atomic import TEMPORARY_PREFIX, publish_directory, remove_file, remove_tree, write_file
+from edge_agent.errors import (
+    DiskFullError,
+    MLModelError,
+    MLModelErrorCode,
+    ModelDiskFullError,
+    ModelNotSavedError,
+    StoreError,
+)
+from edge_agent.store.atomic import (
+    TEMPORARY_PREFIX,
+    publish_directory,
+    remove_file,
+    remove_tree,
+    translated,
+    write_file,
+)
 
 FORMAT = 1
 """The version of the layout; older and newer ones are refused."""
@@ -90,24 +104,27 @@ def write_package(
     A new directory is built aside and renamed into place. In one that exists `model.json` is replaced last
     and in one step, so a model that was there stays loadable until then.
 
-    Raises `MLModelError` IO where the directory cannot be made, `StoreError` (`DiskFullError`) with the path
-    when the disk refuses later.
+    Raises `ModelNotSavedError` (`ModelDiskFullError`) with the path when the disk refuses.
     """
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    data = buffer.getvalue()
+    try:
+        _write(folder, package, buffer.getvalue(), files or {})
+    except DiskFullError as error:
+        raise ModelDiskFullError(str(error)) from error
+    except StoreError as error:
+        raise ModelNotSavedError(str(error)) from error
+
+
+def _write(folder: Path, package: ModelPackage, data: bytes, files: Mapping[str, bytes]) -> None:
     if folder.is_dir():
-        _fill(folder, package, data, files or {})
+        _fill(folder, package, data, files)
         return
     staging = folder.parent / f"{TEMPORARY_PREFIX}{folder.name}-{os.getpid()}-{next(_numbers)}"
-    try:
+    with translated(folder, "save a model"):
         staging.mkdir(mode=0o700)
-    except OSError as error:
-        raise MLModelError(
-            MLModelErrorCode.IO, f"{folder}: cannot be written: {error.strerror or error}"
-        ) from error
     try:
-        _fill(staging, package, data, files or {})
+        _fill(staging, package, data, files)
         publish_directory(staging, folder)
     finally:
         remove_tree(staging)

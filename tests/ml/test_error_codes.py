@@ -134,7 +134,12 @@ FAILURES = {
     "a model that cannot be written": (
         lambda path: MLModel(MODEL.head).write(to=path / "m"), Code.UPDATE, "can be written",
     ),
-    "nowhere to write": (lambda path: MODEL.write(to=path / "no" / "m"), Code.IO, "no"),
+    "nowhere to write": (lambda path: MODEL.write(to=path / "no" / "m"), Code.IO, "no/m: cannot save"),
+    "a file in the way": (
+        lambda path: (path / "m").write_text("mine") and MODEL.write(to=path / "m"), Code.IO, "m: cannot",
+    ),
+    "no path to write": (lambda path: MODEL.write(to=3), Code.IO, "3 is not the path"),
+    "no path to compile": (lambda path: MLModel.compile_model(3), Code.IO, "3 is not the path"),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.errors import MLModelError, MLModelErrorCode, StoreError
+from edge_agent.errors import DiskFullError, MLModelError, MLModelErrorCode, ModelNotSavedError, StoreError
 from edge_agent.ml.batches import MatrixBatchProvider, MLArrayBatchProvider
 from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureType, MLFeatureValue
 from edge_agent.ml.heads.lda import LDAHead
@@ -74,7 +75,7 @@ def test_an_empty_model_can_be_saved_too(tmp_path):
 
 
 def test_checklist_28_a_loaded_model_cannot_be_written(saved, tmp_path):
-    """Only factory models and results of updates can, as with Apple."""
+    """Only new models and those of updates can, as with Apple."""
     with pytest.raises(MLModelError, match="can be written") as caught:
         MLModel.load(saved).write(to=tmp_path / "copy")
     assert caught.value.code is MLModelErrorCode.UPDATE
@@ -111,13 +112,38 @@ def test_a_place_that_does_not_exist_is_refused(model, tmp_path):
 
 
 def test_a_file_in_the_way_is_kept(model, tmp_path):
-    """Writing never replaces what is not a folder."""
+    """Writing never replaces what is not a folder; the refusal is Core ML's error and one of the disk."""
     (tmp_path / "model").write_text("mine")
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="model: cannot") as caught:
         model.write(to=tmp_path / "model")
+    assert isinstance(caught.value, MLModelError)
+    assert caught.value.code is MLModelErrorCode.IO
 
     assert (tmp_path / "model").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("number", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
+@pytest.mark.parametrize("call", ["mkdir", "fsync", "rename"])
+def test_what_the_disk_refuses_is_an_error_of_models_and_of_the_disk(
+    model, tmp_path, monkeypatch, call, number, full
+):
+    """Whichever call it is: with the code IO and the path, to be tried again where there was no room."""
+
+    def refuse(*given, **named):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(ModelNotSavedError, match=str(tmp_path)) as caught:
+        model.write(to=tmp_path / "model")
+    monkeypatch.undo()
+
+    assert caught.value.code is MLModelErrorCode.IO
+    assert isinstance(caught.value, MLModelError)
+    assert isinstance(caught.value, StoreError)
+    assert isinstance(caught.value, DiskFullError) == full
+    for path in tmp_path.iterdir():  # there all the same when only its name is not known to be safe
+        assert MLModel.load(path).classes == model.classes
 
 
 WRITER = """
