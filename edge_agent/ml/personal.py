@@ -26,6 +26,7 @@ from edge_agent.ml.generations import Change, Generation
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.labels import label_of
 from edge_agent.ml.model import MLModel
+from edge_agent.ml.package import package_path
 from edge_agent.ml.progress import MLUpdateProgressHandlers
 from edge_agent.ml.providers import MLArrayBatchProvider, MLBatchProvider, sample_count
 from edge_agent.ml.succession import Live, Succession
@@ -73,8 +74,8 @@ class PersonalModel:
             raise MLModelError(
                 MLModelErrorCode.GENERIC, f"at least 1 generation is kept, not {generations!r}"
             )
-        self.factory_path = Path(factory_path)
-        self.folder = Path(folder)
+        self.factory_path = package_path(factory_path)
+        self.folder = package_path(folder)
         self._keep = generations
         self._succession = Succession(
             self.factory_path, self.folder, configuration=configuration, heads=heads, clock=clock

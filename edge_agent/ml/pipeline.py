@@ -10,6 +10,7 @@ from edge_agent.ml.front import Front, FrozenStage
 from edge_agent.ml.heads.features import FeaturesHead
 from edge_agent.ml.links import LinkedStage
 from edge_agent.ml.model import MLModel, MLModelMetadata
+from edge_agent.ml.package import package_path
 from edge_agent.ml.raw import extractor_in
 from edge_agent.ml.stages import stage_names
 
@@ -23,7 +24,7 @@ def extractor_model(card: Path | str) -> MLModel:
 
     Raises `MLModelError` IO where card or file are not as they should be.
     """
-    raw = extractor_in(Path(card))
+    raw = extractor_in(package_path(card))
     return MLModel(
         raw.head,
         front=raw.front,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import DamagedError, ExtractorError, MLModelError, MLModelErrorCode
 from edge_agent.ml.estimates import softmax
+from edge_agent.ml.package import package_path
 from edge_agent.vision.graph import read_graph
 from edge_agent.vision.runtime import PortFacts, RuntimeFacts, SignatureInterpreter, load_signatures
 from edge_agent.vision.signatures import (
@@ -54,7 +55,7 @@ class TrainableModel:
         tried = data is not None
         if data is None:
             try:
-                data = Path(path).read_bytes()
+                data = package_path(path).read_bytes()
             except OSError as error:
                 raise MLModelError(
                     MLModelErrorCode.IO, f"{name}: cannot be read: {error.strerror or error}"

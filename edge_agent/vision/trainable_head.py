@@ -293,16 +293,25 @@ class TrainableHead:
 
 
 class RegressionBatchProvider(MatrixBatchProvider):
-    """A batch over features [n, D] and the n numbers that a regression should answer."""
+    """A batch over features [n, D] and the n numbers that a regression should answer.
+
+    Raises `MLModelError`: FEATURE_TYPE for what are no numbers, GENERIC when the rows are not as many.
+    """
 
     def __init__(self, X: NDArray[Any], values: Sequence[float] | NDArray[Any]) -> None:
-        super().__init__(X, [float(value) for value in values])
+        try:
+            numbers = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise MLModelError(
+                MLModelErrorCode.FEATURE_TYPE, f"a regression learns a list of numbers: {error}"
+            ) from error
+        super().__init__(X, numbers.tolist() if numbers.ndim == 1 else ())
 
 
 TRAINABLE_HEADS: Mapping[str, type[Head]] = MappingProxyType(
     {**BUILT_IN_HEADS, TrainableHead.name: TrainableHead}
 )
-"""The heads to give to `MLModel.load` and `MLUpdateTask` where a path may lead to such a model."""
+"""Every built-in head and this one. Loading finds them by itself; they are for a table of heads with a plugin's."""
 
 
 def trainable_model(
@@ -317,7 +326,7 @@ def trainable_model(
     """An updatable and writable model around a `.tflite` file that trains itself.
 
     What `write` saves holds the file's bytes and the weights; the file itself is never changed and no longer
-    needed. Read it back with `MLModel.load(path, heads=TRAINABLE_HEADS)`.
+    needed.
 
     Raises `MLModelError` as `TrainableHead.from_file`, and PARAMETERS for a bad parameter.
     """

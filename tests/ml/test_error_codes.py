@@ -47,12 +47,15 @@ from edge_agent.ml.parameters import (
     MLParameterKey,
     resolve,
 )
+from edge_agent.ml.personal import PersonalModel
+from edge_agent.ml.pipeline import extractor_model
 from edge_agent.ml.pixels import PixelBuffer
 from edge_agent.ml.quarantine import QuarantiningBatchProvider
 from edge_agent.ml.sequences import MLSequence
 from edge_agent.ml.stages import parameters_by_stage, stage_names
 from edge_agent.ml.update import MLTaskState, MLUpdateProgressHandlers, MLUpdateTask
 from edge_agent.vision.image_values import image_value, image_value_at
+from edge_agent.vision.trainable_head import RegressionBatchProvider, trainable_model
 
 Code = MLModelErrorCode
 GOOD = np.zeros(2, np.float32)
@@ -140,6 +143,19 @@ FAILURES = {
     ),
     "no path to write": (lambda path: MODEL.write(to=3), Code.IO, "3 is not the path"),
     "no path to compile": (lambda path: MLModel.compile_model(3), Code.IO, "3 is not the path"),
+    "no path of a card": (lambda path: extractor_model(3), Code.IO, "3 is not the path"),
+    "no path of a model that trains itself": (lambda path: trainable_model(None), Code.IO, "None is not the path"),
+    "no path of a factory model": (lambda path: PersonalModel(3, path), Code.IO, "3 is not the path"),
+    "no path of a folder": (lambda path: PersonalModel(path, [path]), Code.IO, "is not the path"),
+    "texts to regress to": (
+        lambda path: RegressionBatchProvider(np.eye(2), ["a", "b"]), Code.FEATURE_TYPE, "list of numbers",
+    ),
+    "one number to regress to": (
+        lambda path: RegressionBatchProvider(np.eye(2), 3), Code.GENERIC, "does not go with 0 labels",
+    ),
+    "training inputs that are no pairs": (
+        lambda path: NeuralNetworkBuilder([("x", Array(2))]).set_training_input([1, 2]), Code.GENERIC, "not 1",
+    ),
 }  # fmt: skip
 
 

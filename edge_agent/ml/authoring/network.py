@@ -187,7 +187,11 @@ class NeuralNetworkBuilder:
 
     def set_training_input(self, training_input: Sequence[tuple[str, Array | MLFeatureType]]) -> None:
         """Say once more, to be checked, what a training sample has: the input and the target with their types."""
-        self._training.inputs = list(training_input)
+        given: list[Any] = list(training_input) if is_listed(training_input) else [training_input]
+        for one in given:
+            if not isinstance(one, tuple) or len(one) != 2:
+                raise bad_model(f"training_input lists pairs of a name and a type, not {one!r}")
+        self._training.inputs = given
 
     # ------------------------------------------------------------------ looking
 
