@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -113,7 +113,7 @@ class MLNumericConstraint:
     def problem(self, value: float) -> str | None:
         """What is wrong with a value, or None."""
         if self.enumerated_numbers is not None and value not in self.enumerated_numbers:
-            return f"is not one of {', '.join(_shown(number) for number in sorted(self.enumerated_numbers))}"
+            return f"is not one of {_listed(sorted(self.enumerated_numbers))}"
         if self.min_number is not None and value < self.min_number:
             return f"is below {_shown(self.min_number)}"
         if self.max_number is not None and value > self.max_number:
@@ -136,6 +136,13 @@ def _limit(number: object) -> float | None:
     if math.isnan(plain):
         raise _bad_limit(f"{number!r} is no number")
     return plain
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    whole = len(numbers) > 2 and all(isinstance(number, int) for number in numbers)
+    if whole and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{_shown(numbers[0])} to {_shown(numbers[-1])}"
+    return ", ".join(map(_shown, numbers))
 
 
 def _shown(number: float) -> str:

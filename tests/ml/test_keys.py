@@ -237,6 +237,21 @@ def test_checklist_38_wrong_values_and_keys_are_refused(key, value):
 
 
 @pytest.mark.parametrize(
+    ("allowed", "says"),
+    [
+        ({1, 5, 3}, "is not one of 1, 3, 5"),
+        (range(1, 101), "is not one of 1 to 100"),
+        ({1, 2}, "is not one of 1, 2"),
+        ({0.5, 1.5, 2.5}, "is not one of 0.5, 1.5, 2.5"),
+        ({1, 2, float("inf")}, "is not one of 1, 2, inf"),
+    ],
+)
+def test_what_is_allowed_is_told_briefly(allowed, says):
+    """Many numbers in a row by the first and the last."""
+    assert MLNumericConstraint(enumerated_numbers=allowed).problem(1000) == says
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: MLNumericConstraint(2, 1),

@@ -764,8 +764,12 @@ def test_checklist_16_a_batch_that_cannot_be_read_is_refused_at_construction(bas
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_checklist_10_11_12_19_the_ways_to_be_told(base, batch):
-    """A completion handler alone, progress handlers without progress, or nobody at all; not two of them."""
+@pytest.mark.parametrize("kind", ["path", "text", "model"])
+def test_checklist_10_11_12_19_the_ways_to_be_told(base, batch, tmp_path, kind):
+    """A completion handler alone, progress handlers without progress, or nobody at all, of a model on disk or in
+    memory; not two of them."""
+    base.write(to=tmp_path / "model")
+    base = {"path": tmp_path / "model", "text": str(tmp_path / "model"), "model": base}[kind]
     told = []
     for given in (
         {"completion_handler": told.append},
@@ -777,6 +781,7 @@ def test_checklist_10_11_12_19_the_ways_to_be_told(base, batch):
             task.resume()
             assert task.wait(PATIENCE)
             assert task.state is MLTaskState.COMPLETED
+            assert task.model.classes == ("class 0", "class 1", "class 2")
 
     assert len(told) == 6
     with pytest.raises(TypeError):
