@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
 from edge_agent.ml.training_progress import MLPhase, MLProgressMetric
-from edge_agent.store.atomic import TEMPORARY_PREFIX, publish_directory, remove_tree, write_file
+from edge_agent.store.atomic import TEMPORARY_PREFIX, publish_directory, remove_tree, translated, write_file
 
 FOLDER = "checkpoints"
 _FACTS, _ARRAYS, MODEL = "checkpoint.json", "fit.npz", "model"
 _FORMAT = 1
 _numbers = itertools.count()
+
+MOST_OF_EXTRACTION = 16
+"""So many checkpoints of extraction stay, the latest: features are not in them, and a hundred thousand pictures
+would leave ten thousand."""
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -117,10 +122,12 @@ class CheckpointFolder:
         """
         short = "training" if phase is MLPhase.TRAINING else "extraction"
         final = self._folder / f"{short}-{iteration:08}"
-        if not final.exists():
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            staging = self._folder / f"{TEMPORARY_PREFIX}{final.name}-{os.getpid()}-{next(_numbers)}"
-            staging.mkdir(mode=0o700)
+        if _facts_in(final) is None:
+            with translated(final, "keep a checkpoint"):
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                remove_tree(final)
+                staging = self._folder / f"{TEMPORARY_PREFIX}{final.name}-{os.getpid()}-{next(_numbers)}"
+                staging.mkdir(mode=0o700)
             try:
                 _fill(staging, _facts_of(phase, iteration, date, metrics, state), state)
                 if write_model is not None:
@@ -128,7 +135,13 @@ class CheckpointFolder:
                 publish_directory(staging, final)
             finally:
                 remove_tree(staging)
+            if phase is not MLPhase.TRAINING:
+                self._thin_out()
         return MLCheckpoint(final, phase, iteration, date, dict(metrics))
+
+    def _thin_out(self) -> None:
+        for path in sorted(self._folder.glob("extraction-*"))[:-MOST_OF_EXTRACTION]:
+            remove_tree(path)
 
     def state(self, checkpoint: MLCheckpoint) -> FitState:
         """What a checkpoint of the training phase keeps; raises `MLCreateError` IO when it cannot be read."""
@@ -139,7 +152,7 @@ class CheckpointFolder:
                 np.load(file, allow_pickle=False) as arrays,
             ):
                 kept = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _unreadable(checkpoint.url, str(error)) from error
         if facts is None or facts.state is None:
             raise _unreadable(checkpoint.url, "it keeps nothing to go on from")

@@ -112,6 +112,11 @@ class ModelParameters:
             raise _wrong(f"augmentation is a set of ImageAugmentationOptions, not {self.augmentation!r}")
         object.__setattr__(self, "augmentation", ImageAugmentationOptions(self.augmentation))
 
+    @property
+    def augmentation_options(self) -> ImageAugmentationOptions:
+        """Apple's name for `augmentation`."""
+        return self.augmentation
+
     def to_json(self) -> dict[str, Any]:
         """Plain values by name, to be kept and compared."""
         extractor, classifier = self.algorithm.feature_extractor, self.algorithm.classifier

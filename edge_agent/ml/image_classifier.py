@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import EdgeAgentError, MLCreateError, MLCreateErrorCode
+from edge_agent.errors import (
+    EdgeAgentError,
+    ExtractorError,
+    MLCreateError,
+    MLCreateErrorCode,
+    MLModelError,
+    UserError,
+)
 from edge_agent.ml.augmentation import ImageAugmentationOptions as _ImageAugmentationOptions
 from edge_agent.ml.checkpoints import MODEL, MLCheckpoint
 from edge_agent.ml.classifier_metadata import created_metadata
@@ -19,6 +27,7 @@ from edge_agent.ml.classifier_parameters import ClassifierType as _ClassifierTyp
 from edge_agent.ml.classifier_parameters import ModelAlgorithmType as _ModelAlgorithmType
 from edge_agent.ml.classifier_parameters import ModelParameters as _ModelParameters
 from edge_agent.ml.data_source import DataSource as _DataSource
+from edge_agent.ml.data_source import LabeledPaths
 from edge_agent.ml.feature_extractors import CustomFeatureExtractor as _CustomFeatureExtractor
 from edge_agent.ml.feature_extractors import FeatureExtractorType as _FeatureExtractorType
 from edge_agent.ml.feature_source import ExtractedFeatures
@@ -44,13 +53,14 @@ NO_VALIDATION = "there are no pictures to validate by"
 class MLImageClassifier:
     """Tells pictures apart: a frozen extractor and a head that learned. Constructing one trains it.
 
-    `training_data` (a `DataSource`) and `parameters` train here and now; `checkpoint` takes the state of a
-    session's training phase as it is, `outcome` what came out of a session. `train`, `make_training_session`
+    `training_data` (a `DataSource`, or a dictionary of files by label) and `parameters` train here and now;
+    `checkpoint` takes the state of a session's training phase as it is, `outcome` what came out of a session.
+    `train`, `make_training_session`
     and `resume` train in the background, in a folder that survives the process. Pictures are looked at in a
     process of its own.
 
-    Raises `MLCreateError`: IO when nothing is found to learn from, TYPE when it is not enough, GENERIC for a
-    checkpoint of another phase; `ExtractorError` when the extractor cannot be used.
+    Raises `MLCreateError`: IO when nothing is found to learn from or the extractor cannot be used, TYPE when it is
+    not enough, GENERIC for a checkpoint of another phase.
     """
 
     DataSource: TypeAlias = _DataSource
@@ -65,7 +75,7 @@ class MLImageClassifier:
 
     def __init__(
         self,
-        training_data: DataSource | None = None,
+        training_data: DataSource | LabeledPaths | None = None,
         parameters: ModelParameters | None = None,
         *,
         checkpoint: MLCheckpoint | None = None,
@@ -79,10 +89,11 @@ class MLImageClassifier:
             self._take_checkpoint(checkpoint)
             return
         if training_data is not None:
-            session = open_session(
-                training_data, parameters or _ModelParameters(), MLTrainingSessionParameters()
-            )
-            outcome = session, _job(session, open_source).start().result()
+            session = self.make_training_session(training_data, parameters)
+            try:
+                outcome = session, _job(session, open_source).start().result()
+            finally:
+                shutil.rmtree(session.folder, ignore_errors=True)
         assert outcome is not None
         self._take(*outcome)
 
@@ -91,7 +102,7 @@ class MLImageClassifier:
     @classmethod
     def make_training_session(
         cls,
-        training_data: DataSource,
+        training_data: DataSource | LabeledPaths,
         parameters: ModelParameters | None = None,
         session_parameters: MLTrainingSessionParameters | None = None,
     ) -> MLTrainingSession:
@@ -101,7 +112,7 @@ class MLImageClassifier:
         INCOMPATIBLE_PARAMETERS and MODIFIED_TRAINING_DATA when the session there began otherwise.
         """
         return open_session(
-            training_data,
+            _source_of(training_data),
             parameters or _ModelParameters(),
             session_parameters or MLTrainingSessionParameters(),
         )
@@ -114,7 +125,7 @@ class MLImageClassifier:
     @classmethod
     def train(
         cls,
-        training_data: DataSource,
+        training_data: DataSource | LabeledPaths,
         parameters: ModelParameters | None = None,
         session_parameters: MLTrainingSessionParameters | None = None,
         *,
@@ -168,7 +179,10 @@ class MLImageClassifier:
             "a checkpoint was not measured; its metrics are those of its iteration"
         )
         self.result = None
-        loaded = MLModel.load(checkpoint.url / MODEL)
+        try:
+            loaded = MLModel.load(checkpoint.url / MODEL)
+        except MLModelError as error:
+            raise MLCreateError(MLCreateErrorCode.IO, str(error)) from error
         self._head_model = loaded.with_head(loaded.head, is_writable=True)
 
     # ------------------------------------------------------------------ what it is
@@ -195,13 +209,23 @@ class MLImageClassifier:
         extractor = self.model_parameters.algorithm.feature_extractor
         return make_pipeline([stage_for(extractor, linked=linked), self._head_model], metadata=metadata)
 
-    def write(self, to: Path | str, metadata: MLModelMetadata | None = None, *, linked: bool = True) -> None:
-        """Save `model` as the directory `to`, with metadata; unless `linked`, the extractor goes with it.
+    def write(
+        self,
+        to: Path | str | None = None,
+        metadata: MLModelMetadata | None = None,
+        *,
+        to_file: str | None = None,
+        linked: bool = True,
+    ) -> None:
+        """Save `model` as the directory `to` (or `to_file`), with metadata; unless `linked`, the extractor too.
 
         Without `metadata`, author, description and version are those of `created_metadata`. Read it back with
-        `MLModel.load`. Raises as `MLModel.write`.
+        `MLModel.load`. Raises `TypeError` without one place, else as `MLModel.write`.
         """
-        self._pipeline(linked=linked, metadata=metadata or created_metadata()).write(to)
+        places = [one for one in (to, to_file) if one is not None]
+        if len(places) != 1:
+            raise TypeError("write takes one of to and to_file")
+        self._pipeline(linked=linked, metadata=metadata or created_metadata()).write(places[0])
 
     # ------------------------------------------------------------------ answers
 
@@ -230,18 +254,25 @@ class MLImageClassifier:
         return found
 
     def features(self, from_: Iterable[Path | str | NDArray[np.uint8]]) -> list[ExtractedFeatures]:
-        """What the extractor sees in each picture, with the reason where one cannot be read."""
-        with closing(self._open_source(self.model_parameters.algorithm.feature_extractor)) as source:
-            return list(source.extract_pictures(from_))
+        """What the extractor sees in each picture, with the reason where one cannot be read.
 
-    def evaluation(self, on: DataSource | Mapping[str, Sequence[Path | str]]) -> MLClassifierMetrics:
+        Raises `MLCreateError`: TYPE for one path where several belong, IO when the extractor cannot be used.
+        """
+        if isinstance(from_, str | bytes | Path):
+            raise MLCreateError(MLCreateErrorCode.TYPE, f"a list of pictures is expected, not {from_!r}")
+        try:
+            with closing(self._open_source(self.model_parameters.algorithm.feature_extractor)) as source:
+                return list(source.extract_pictures(from_))
+        except (ExtractorError, UserError) as error:
+            raise MLCreateError(MLCreateErrorCode.IO, str(error)) from error
+
+    def evaluation(self, on: DataSource | LabeledPaths) -> MLClassifierMetrics:
         """How well it answers for labelled pictures. Never raises: `error` says what is wrong.
 
         Files that cannot be read are left out; where there is nothing else, that is the error.
         """
         try:
-            source = on if isinstance(on, _DataSource) else _DataSource.files_by_label(on)
-            images = source.labeled_images()
+            images = _source_of(on).labeled_images()
             truth = [(path, label) for label, paths in images.items() for path in paths]
             seen = self.features([path for path, _ in truth])
             usable = [
@@ -270,6 +301,10 @@ class MLImageClassifier:
 
     def __repr__(self) -> str:
         return f"<MLImageClassifier of {len(self.labels)} labels>"
+
+
+def _source_of(data: _DataSource | LabeledPaths) -> _DataSource:
+    return data if isinstance(data, _DataSource) else _DataSource.files_by_label(data)
 
 
 def _job(

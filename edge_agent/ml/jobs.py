@@ -38,6 +38,7 @@ class MLJob(Generic[Result]):
         """A report after every interval of the session's parameters."""
         self._monotonic = monotonic
         self._began = monotonic()
+        self._starting = threading.Lock()
         self._cancelled = threading.Event()
         self._over = threading.Event()
         self._result: Result | None = None
@@ -47,8 +48,10 @@ class MLJob(Generic[Result]):
         )
 
     def start(self) -> MLJob[Result]:
-        """Begin; answers itself."""
-        self._thread.start()
+        """Begin, unless it has begun; answers itself."""
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
         return self
 
     @property
@@ -102,6 +105,7 @@ class MLJob(Generic[Result]):
 
     def _run(self, work: Callable[[MLJob[Result]], Result]) -> None:
         try:
+            self.check()
             self._result = work(self)
         except EdgeAgentError as error:
             self._error = error

@@ -76,11 +76,16 @@ def read_facts(folder: Path) -> SessionFacts:
     except OSError as error:
         raise _unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
     except msgspec.DecodeError as error:
-        raise _unreadable(f"{path}: damaged: {error}") from error
+        raise damaged(path, str(error)) from error
     if facts.format != FORMAT:
         age = "new" if facts.format > FORMAT else "old"
         raise _unreadable(f"{path}: format {facts.format} is too {age} for this edge_agent")
     return facts
+
+
+def damaged(path: Path, problem: str) -> MLCreateError:
+    """The error for a `session.json` that does not say what it should."""
+    return _unreadable(f"{path}: damaged: {problem}; remove its folder, or begin a session in another one")
 
 
 def listed(images: Mapping[str, Iterable[Path]]) -> list[tuple[FileKey, str]]:

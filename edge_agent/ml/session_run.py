@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import HomeError, MLCreateError, MLCreateErrorCode, MLModelError
+from edge_agent.errors import (
+    ExtractorError,
+    HomeError,
+    HomeLockedError,
+    MLCreateError,
+    MLCreateErrorCode,
+    MLModelError,
+    StoreError,
+    UserError,
+)
 from edge_agent.ml.augmentation import variants
 from edge_agent.ml.checkpoints import FitState, MLCheckpoint
 from edge_agent.ml.estimates import log_loss
@@ -24,12 +34,17 @@ from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.jobs import MLJob
 from edge_agent.ml.metrics import MLClassifierMetrics
 from edge_agent.ml.model import MLModel
-from edge_agent.ml.session_folder import TRAINING, DataFile
+from edge_agent.ml.session_folder import TRAINING, DataFile, change_on_disk
 from edge_agent.ml.training_progress import MLPhase, MLProgressMetric
-from edge_agent.ml.training_session import MLTrainingSession
+from edge_agent.ml.training_session import MLTrainingSession, modified
 from edge_agent.store.lock import ProcessLock
 
+log = logging.getLogger(__name__)
+
 Metric = MLProgressMetric
+
+BLOCK_ROWS = 2048
+"""So many pictures are answered for at a time: features that lie on disk stay there."""
 
 
 @dataclass(frozen=True)
@@ -60,30 +75,50 @@ def run_session(
     """Go on until the session has its result.
 
     Raises `MLCreateError`: CANCELLED when the job was cancelled, MODIFIED_TRAINING_DATA when a file changed,
-    IO when another process runs the session, TYPE when there is not enough to learn from; `StoreError` when
-    the disk refuses, `ExtractorError` when the extractor cannot be used.
+    IO when another job runs the session, the disk refuses or the extractor cannot be used, TYPE when there is
+    not enough to learn from or no such extractor. What else was raised is the cause.
     """
     lock = ProcessLock(session.folder / "lock")
     try:
         lock.acquire()
-    except HomeError as error:
-        raise MLCreateError(
-            MLCreateErrorCode.IO, f"{session.folder}: another process runs this session: {error}"
-        ) from error
-    try:
-        session.check_data()
-        run = _Run(session, job, clock)
-        if not session.has_extracted:
-            source = open_source()
-            try:
-                session.set_extractor(source.fingerprint, source.n_features)
-                run.extract(source)
-            finally:
-                source.close()
-        return run.learn()
-    finally:
-        session.phase = MLPhase.INITIALIZED
-        lock.release()
+        try:
+            return _run(session, job, open_source, clock)
+        finally:
+            session.phase = MLPhase.INITIALIZED
+            lock.release()
+    except HomeLockedError as error:
+        raise _failed(f"{session.folder}: another process or job runs this session") from error
+    except (HomeError, StoreError, ExtractorError) as error:
+        raise _failed(str(error)) from error
+    except UserError as error:
+        raise MLCreateError(MLCreateErrorCode.TYPE, str(error)) from error
+    except MLModelError as error:
+        raise MLCreateError(MLCreateErrorCode.GENERIC, str(error)) from error
+
+
+def _run(
+    session: MLTrainingSession,
+    job: MLJob[Any],
+    open_source: Callable[[], FeatureSource],
+    clock: Callable[[], float],
+) -> SessionResult:
+    session.check_data()
+    run = _Run(session, job, clock)
+    cache = session.cache
+    cache.mend()
+    if not session.is_complete(cache):
+        source = open_source()
+        try:
+            session.set_extractor(source.fingerprint, source.n_features)
+            cache = session.cache
+            run.extract(source, cache)
+        finally:
+            source.close()
+    return run.learn(cache)
+
+
+def _failed(message: str) -> MLCreateError:
+    return MLCreateError(MLCreateErrorCode.IO, message)
 
 
 class _Run:
@@ -98,11 +133,11 @@ class _Run:
 
     # ------------------------------------------------------------------ looking at the files
 
-    def extract(self, source: FeatureSource) -> None:
+    def extract(self, source: FeatureSource, cache: FeatureCache) -> None:
         """Look at every file that has not been looked at, each with its copies; keep a block at a time."""
         session, job = self._session, self._job
         self._enter(MLPhase.EXTRACTING_FEATURES)
-        cache, files = session.cache, session.facts.files
+        files = session.facts.files
         todo = [one for one in files if one.key not in cache]
         done, total = len(files) - len(todo), len(files)
         every, kept = session.parameters.report_interval, session.parameters.checkpoint_interval
@@ -137,14 +172,17 @@ class _Run:
         answers = iter(source.extract(wanted))
         for one in todo:
             count = 1 + (len(copies) if one.role == TRAINING else 0)
-            yield _file_of(one, list(itertools.islice(answers, count)), source.n_features)
+            seen = _file_of(one, list(itertools.islice(answers, count)), source.n_features)
+            if seen.error is not None and (gone := change_on_disk([one])):
+                # The disk was taken away, say: nothing is wrong with the picture, and it is not kept as bad.
+                raise modified(self._session.folder, gone)
+            yield seen
 
     # ------------------------------------------------------------------ learning
 
-    def learn(self) -> SessionResult:
+    def learn(self, cache: FeatureCache) -> SessionResult:
         """Train to convergence or to the limit, and measure what came out."""
         session, job = self._session, self._job
-        cache = session.cache
         files = [one for one in session.facts.files if cache.entry(one.key).error is None]
         learned = [one for one in files if one.role == TRAINING]
         held = [one for one in files if one.role != TRAINING]
@@ -155,6 +193,9 @@ class _Run:
         self._enter(MLPhase.TRAINING)
         data = FitData(X, y[owners], classes)
         fit, history = self._begun(data)
+        if history:
+            known = {Metric(name): value for name, value in history[-1].items()}
+            job.report(MLPhase.TRAINING, fit.iteration, session.limit, known)
         while fit.iteration < session.limit and not fit.converged:
             metrics = fit.step()
             row = {Metric.LOSS: metrics.loss, Metric.ACCURACY: metrics.accuracy}
@@ -174,7 +215,7 @@ class _Run:
             head=head,
             fingerprint=session.facts.fingerprint,
             n_features=session.facts.n_features,
-            training_metrics=measured(head, X[first], [one.label for one in learned]),
+            training_metrics=measured(head, X, [one.label for one in learned], first),
             validation_metrics=measured(head, X_held, [one.label for one in held]),
             history=history,
             converged=fit.converged,
@@ -193,17 +234,19 @@ class _Run:
                 MLCreateErrorCode.TYPE,
                 f"the classifier {classifier.fit!r} is not known; known are {', '.join(sorted(FITS))}",
             )
-        limit = self._session.limit
-        known = [
-            one
-            for one in self._session.kept.all()
-            if one.phase is MLPhase.TRAINING and one.iteration <= limit
-        ]
+        limit, kept = self._session.limit, self._session.kept
+        for one in reversed(kept.all()):
+            if one.phase is not MLPhase.TRAINING or one.iteration > limit:
+                continue
+            try:
+                state = kept.state(one)
+                return kind.restore(data, state.arrays, state.description["fit"]), list(
+                    state.description["history"]
+                )
+            except (MLCreateError, MLModelError, LookupError, TypeError, ValueError) as error:
+                log.warning("%s: removed, training goes on from the one before: %s", one.url, error)
+                kept.remove(one)
         try:
-            if known:
-                state = self._session.kept.state(known[-1])
-                fit = kind.restore(data, state.arrays, state.description["fit"])
-                return fit, list(state.description["history"])
             return kind.begin(data, classifier.parameters, self._session.model_parameters.seed), []
         except MLModelError as error:
             raise MLCreateError(MLCreateErrorCode.TYPE, str(error)) from error
@@ -257,7 +300,7 @@ def _validation(head: Head, X: NDArray[np.float32], labels: Sequence[str]) -> di
     """Accuracy on pictures held out, and loss on those of labels that were learned; nothing without any."""
     if not labels:
         return {}
-    P = head.predict_proba(X)
+    P = _answers(head, X)
     known = {label: column for column, label in enumerate(head.classes_)}
     right = [head.classes_[int(row.argmax())] == label for row, label in zip(P, labels, strict=True)]
     found = {Metric.VALIDATION_ACCURACY: float(np.mean(right))}
@@ -268,6 +311,20 @@ def _validation(head: Head, X: NDArray[np.float32], labels: Sequence[str]) -> di
     return found
 
 
-def measured(head: Head, X: NDArray[np.float32], labels: Sequence[str]) -> MLClassifierMetrics:
-    """How a head answers for features [n, D] of known labels [n]; without figures where there are none."""
-    return MLClassifierMetrics.from_probabilities(labels, head.predict_proba(X), head.classes_)
+def measured(
+    head: Head, X: NDArray[np.float32], labels: Sequence[str], rows: NDArray[np.intp] | None = None
+) -> MLClassifierMetrics:
+    """How a head answers for features [n, D], or only some `rows` of them, of known labels.
+
+    Without figures where there are no labels.
+    """
+    return MLClassifierMetrics.from_probabilities(labels, _answers(head, X, rows), head.classes_)
+
+
+def _answers(head: Head, X: NDArray[np.float32], rows: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+    n = len(X) if rows is None else len(rows)
+    P = np.empty((n, len(head.classes_)))
+    for start in range(0, n, BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        P[part] = head.predict_proba(X[part] if rows is None else X[rows[part]])
+    return P

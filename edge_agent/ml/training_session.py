@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +12,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from edge_agent.errors import MLCreateError, MLCreateErrorCode
+from edge_agent.errors import MLCreateError, MLCreateErrorCode, StoreError, UserError
 from edge_agent.ml.checkpoints import CheckpointFolder, MLCheckpoint
 from edge_agent.ml.classifier_parameters import ModelParameters
 from edge_agent.ml.data_source import DataSource
@@ -24,6 +26,7 @@ from edge_agent.ml.session_folder import (
     SessionFacts,
     change,
     change_on_disk,
+    damaged,
     listed,
     read_facts,
     write_facts,
@@ -114,10 +117,11 @@ class MLTrainingSession:
     @property
     def has_extracted(self) -> bool:
         """Whether every file has been looked at."""
-        if not self.facts.fingerprint:
-            return False
-        cache = self.cache
-        return all(one.key in cache for one in self.facts.files)
+        return self.is_complete(self.cache)
+
+    def is_complete(self, cache: FeatureCache) -> bool:
+        """Whether every file is in `cache`."""
+        return bool(self.facts.fingerprint) and all(one.key in cache for one in self.facts.files)
 
     def remove_checkpoints(self, predicate: Callable[[MLCheckpoint], bool]) -> None:
         """Delete the checkpoints for which `predicate` is true, with their files; features stay."""
@@ -141,6 +145,8 @@ class MLTrainingSession:
                 MLCreateErrorCode.GENERIC,
                 f"{from_session.folder}: has not extracted the features of all its files yet",
             )
+        if from_session.folder.absolute() == self.folder.absolute():
+            return
         for name in ("feature_extractor", "augmentation", "augmentation_settings"):
             theirs, ours = from_session.facts.parameters[name], self.facts.parameters[name]
             if theirs != ours:
@@ -223,7 +229,11 @@ def open_session(
     """
     folder = session_parameters.session_directory
     if folder is None:
-        folder = Path(tempfile.mkdtemp(prefix="edge-agent-training-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="edge-agent-training-"))
+        except OSError as error:
+            raise _unusable(f"a folder among the temporary files cannot be made: {error}") from error
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         session_parameters = replace(session_parameters, session_directory=folder)
     folder = Path(folder)
     now = listed(data.labeled_images())
@@ -237,14 +247,11 @@ def open_session(
             session.take_data(now)
         return session
     files = assigned(now, parameters)
-    if not {one.label for one in files if one.role == TRAINING}:
-        raise MLCreateError(MLCreateErrorCode.IO, "there are no pictures to learn from")
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise MLCreateError(
-            MLCreateErrorCode.IO, f"{folder}: cannot be made: {error.strerror or error}"
-        ) from error
+    labels = sorted({one.label for one in files if one.role == TRAINING})
+    if not labels:
+        raise _unusable("there are no pictures to learn from")
+    if len(labels) < 2:
+        raise _wrong(f"a classifier tells at least two labels apart; only {labels[0]!r} has pictures")
     facts = SessionFacts(
         format=FORMAT,
         date=clock(),
@@ -253,7 +260,11 @@ def open_session(
         n_features=0,
         files=files,
     )
-    write_facts(folder, facts)
+    try:
+        make_folder(folder)
+        write_facts(folder, facts)
+    except StoreError as error:
+        raise _unusable(str(error)) from error
     return MLTrainingSession(folder, session_parameters, facts)
 
 
@@ -264,8 +275,12 @@ def restored_session(session_parameters: MLTrainingSessionParameters) -> MLTrain
         raise MLCreateError(MLCreateErrorCode.IO, "a session is restored from its folder: session_directory")
     try:
         return MLTrainingSession(Path(folder), session_parameters, read_facts(Path(folder)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise MLCreateError(MLCreateErrorCode.IO, f"{folder}: damaged: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        raise damaged(Path(folder) / FILE, repr(error)) from error
+    except MLCreateError as error:
+        if error.code is MLCreateErrorCode.IO:
+            raise
+        raise damaged(Path(folder) / FILE, str(error)) from error
 
 
 def incompatible(name: str, original: Any, new: Any) -> MLCreateError:
@@ -293,6 +308,10 @@ def _shown(value: Any) -> str:
     return (
         ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, Mapping) else repr(value)
     )
+
+
+def _unusable(message: str) -> MLCreateError:
+    return MLCreateError(MLCreateErrorCode.IO, message)
 
 
 def _wrong(message: str) -> MLCreateError:

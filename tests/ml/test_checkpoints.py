@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
-from edge_agent.ml.checkpoints import CheckpointFolder, FitState, MLCheckpoint
+from edge_agent.ml.checkpoints import MOST_OF_EXTRACTION, CheckpointFolder, FitState, MLCheckpoint
 from edge_agent.ml.training_progress import MLPhase, MLProgressMetric
 
 LOSS = MLProgressMetric.LOSS
@@ -82,3 +82,30 @@ def test_one_that_is_incomplete_is_passed_over(tmp_path: Path) -> None:
     kept.add(MLPhase.TRAINING, 10, 9.0, {})
 
     assert kept.all() == before
+
+
+def test_one_that_cannot_be_read_is_written_anew(tmp_path: Path) -> None:
+    """The same moment of a later run takes its place."""
+    kept = filled(tmp_path)
+    (tmp_path / "checkpoints" / "training-00000010" / "checkpoint.json").write_bytes(b"{")
+    assert kept.latest(MLPhase.TRAINING) is None
+
+    kept.add(MLPhase.TRAINING, 10, 9.0, {LOSS: 0.25})
+
+    latest = kept.latest(MLPhase.TRAINING)
+    assert latest is not None
+    assert latest.metrics == {LOSS: 0.25}
+
+
+def test_only_the_last_of_extraction_stay(tmp_path: Path) -> None:
+    """They hold no features; those of training all stay."""
+    kept = CheckpointFolder(tmp_path)
+    for number in range(1, 40):
+        kept.add(MLPhase.EXTRACTING_FEATURES, number, 1.0, {})
+        kept.add(MLPhase.TRAINING, number, 1.0, {})
+
+    found = kept.all()
+
+    extraction = [one.iteration for one in found if one.phase is MLPhase.EXTRACTING_FEATURES]
+    assert extraction == list(range(40 - MOST_OF_EXTRACTION, 40))
+    assert [one.iteration for one in found if one.phase is MLPhase.TRAINING] == list(range(1, 40))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_agent.errors import MLCreateError, MLCreateErrorCode
+from edge_agent.errors import MLCreateError, MLCreateErrorCode, StoreError
 from edge_agent.ml import feature_cache
 from edge_agent.ml.feature_cache import FeatureCache, FileKey, LookedAt
 
@@ -54,24 +55,95 @@ def test_many_rows_are_read_through_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["00000001.npz", "features"]
 
 
-@pytest.mark.parametrize("harm", [b"", b"PK\x03\x04 no zip", b"\x00" * 300])
-def test_a_damaged_block_is_named(tmp_path: Path, harm: bytes) -> None:
-    """With its path and what to do."""
-    FeatureCache(tmp_path, D).add([looked_at(1)])
-    path = tmp_path / "features" / "00000001.npz"
-    path.write_bytes(harm)
+def cut(path: Path) -> None:
+    """A block that ends too early, as on a disk that lies."""
+    path.write_bytes(path.read_bytes()[:-40])
 
-    with pytest.raises(MLCreateError, match=r"00000001\.npz: damaged.*remove the file") as caught:
-        FeatureCache(tmp_path, D)
+
+def turned(path: Path) -> None:
+    """A block with one bit of its features turned."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"rows.npy") + 200] ^= 1
+    path.write_bytes(content)
+
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "no zip": lambda path: path.write_bytes(b"PK\x03\x04 no zip"),
+    "zeros": lambda path: path.write_bytes(bytes(300)),
+    "cut": cut,
+    "a bit": turned,
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_checklist_134_a_damaged_block_is_dropped_and_its_files_are_looked_at_again(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named in the log and removed; the other blocks stay, and the next one has a number of its own."""
+    cache = FeatureCache(tmp_path, D)
+    for number in (1, 2, 3):
+        cache.add([looked_at(number, rows=20)])
+    path = tmp_path / "features" / "00000002.npz"
+    HARM[harm](path)
+
+    again = FeatureCache(tmp_path, D)
+    again.mend()
+
+    assert not path.exists()
+    assert [looked_at(number).key in again for number in (1, 2, 3)] == [True, False, True]
+    assert f"{path}: damaged" in caplog.text
+    again.add([looked_at(2, rows=20)])
+    X, _ = FeatureCache(tmp_path, D).rows([looked_at(number).key for number in (1, 2, 3)])
+    assert X[:, 0].tolist() == [1] * 20 + [2] * 20 + [3] * 20
+
+
+def test_damage_that_happens_meanwhile_is_named(tmp_path: Path) -> None:
+    """With the path and what to do."""
+    cache = FeatureCache(tmp_path, D)
+    cache.add([looked_at(1, rows=20)])
+    turned(tmp_path / "features" / "00000001.npz")
+
+    with pytest.raises(MLCreateError, match=r"00000001\.npz: damaged.*resume") as caught:
+        cache.rows([looked_at(1).key])
     assert caught.value.code is MLCreateErrorCode.IO
 
 
-def test_features_of_another_length_are_refused(tmp_path: Path) -> None:
+def test_features_of_another_length_are_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """They come from another extractor."""
     FeatureCache(tmp_path, D).add([looked_at(1)])
 
-    with pytest.raises(MLCreateError, match="features are of shape"):
-        FeatureCache(tmp_path, D + 1)
+    cache = FeatureCache(tmp_path, D + 1)
+    cache.mend()
+
+    assert len(cache) == 0
+    assert "features are of shape (1, 5)" in caplog.text
+
+
+def test_many_small_blocks_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand pictures do not leave ten thousand files; all of them are found again."""
+    monkeypatch.setattr(feature_cache, "MOST_SMALL", 8)
+    cache = FeatureCache(tmp_path, D)
+    keys = [looked_at(number).key for number in range(100)]
+    for number in range(100):
+        cache.add([looked_at(number, rows=2, error="no picture" if number == 50 else None)])
+
+    again = FeatureCache(tmp_path, D)
+
+    assert len(list((tmp_path / "features").iterdir())) <= 8
+    for one in (cache, again):
+        X, owners = one.rows(keys)
+        assert owners.tolist() == [number for number in range(100) for _ in range(2) if number != 50]
+        assert X[:, 0].tolist() == owners.tolist()
+        assert one.entry(keys[50]).error == "no picture"
+
+
+def test_no_room_for_the_features_is_an_error_and_not_the_end_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for a matrix on disk is taken before it is written to; what cannot be had is refused."""
+    with pytest.raises(StoreError, match="keep the features"):
+        feature_cache.matrix(1 << 40, 1 << 15, tmp_path)
 
 
 def test_nothing_is_kept_after_clearing(tmp_path: Path) -> None:

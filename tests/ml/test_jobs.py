@@ -66,6 +66,21 @@ def test_checklist_136_cancelling_fails_the_result() -> None:
     assert job.is_canceled
 
 
+def test_checklist_136_a_job_cancelled_before_it_starts_does_nothing() -> None:
+    """Its work is not begun; starting twice is starting once."""
+    began: list[int] = []
+    job = MLJob(lambda _: began.append(1))
+    job.cancel()
+
+    assert job.start().start() is job
+
+    with pytest.raises(MLCreateError) as caught:
+        job.result(WAIT)
+    assert caught.value.code is MLCreateErrorCode.CANCELLED
+    assert began == []
+    assert list(job.phase) == []
+
+
 def test_cancelling_the_finished_changes_nothing() -> None:
     """It keeps its result and was not cancelled."""
     job = MLJob(lambda _: 5).start()
