@@ -180,6 +180,7 @@ BOUNDARIES = {
     "ml.admission",
     "ml.predicting",
     "ml.jobs",
+    "ml.providers",
     "ml.quarantine",
     "ml.task",
     "plugin_host",

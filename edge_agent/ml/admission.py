@@ -67,5 +67,7 @@ def admitted(
         ) from error
     if skipped:
         reasons = "; ".join(list(skipped.values())[:SHOWN])
-        log.warning("%s: %d bad samples are left out: %s", who, len(skipped), reasons)
+        log.warning(
+            "%s: %d of %d samples are left out: %s", who, len(skipped), rows.count + len(skipped), reasons
+        )
     return rows, skipped

@@ -20,6 +20,7 @@ from edge_agent.ml.providers import (
     MLBatchProvider,
     Rows,
     label_count,
+    sample_at,
     sample_count,
 )
 
@@ -146,7 +147,7 @@ class TrainingRows:
         return np.stack(rows), names
 
     def _sample(self, index: int) -> tuple[NDArray[Any], str | int | float]:
-        sample = self._provider.features(index)
+        sample = sample_at(self._provider, index)
         try:
             row = value_of(sample, self._feature_name, missing=MLModelErrorCode.UPDATE)
             name = value_of(sample, self._label_name, missing=MLModelErrorCode.UPDATE)

@@ -16,7 +16,7 @@ from edge_agent.ml.features import MLFeatureProvider, value_of
 from edge_agent.ml.front import Front
 from edge_agent.ml.labels import plain_label
 from edge_agent.ml.ports import input_problem
-from edge_agent.ml.providers import MLBatchProvider, Rows, sample_count
+from edge_agent.ml.providers import MLBatchProvider, Rows, sample_at, sample_count
 from edge_agent.ml.values import MLFeatureType, MLFeatureValue
 
 MOST_IN_MEMORY = 16 * 1024 * 1024
@@ -65,18 +65,19 @@ class ExtractedBatchProvider:
     def check(self) -> None:
         """Look at every sample and extract none; raises as `arrays`."""
         for at in range(self._count):
+            sample = sample_at(self._provider, at)
             with _naming(at):
-                self._read(at)
+                self._read(sample)
 
     def _extract(self, at: int) -> None:
+        sample = sample_at(self._provider, at)
         with _naming(at):
-            value, label = self._read(at)
+            value, label = self._read(sample)
             self._X[at] = self._front.row(value)
         self._labels[at] = label
 
-    def _read(self, at: int) -> tuple[MLFeatureValue, str | int | float]:
+    def _read(self, sample: MLFeatureProvider) -> tuple[MLFeatureValue, str | int | float]:
         """What a sample is and what it is called."""
-        sample = self._provider.features(at)
         name = self._front.input.name
         value = value_of(sample, name, missing=MLModelErrorCode.UPDATE)
         given = value_of(sample, self._label_name, missing=MLModelErrorCode.UPDATE)

@@ -113,7 +113,12 @@ class MLNumericConstraint:
     def problem(self, value: float) -> str | None:
         """What is wrong with a value, or None."""
         if self.enumerated_numbers is not None and value not in self.enumerated_numbers:
-            return f"is not one of {_listed(sorted(self.enumerated_numbers))}"
+            numbers = sorted(self.enumerated_numbers)
+            return (
+                f"is not one of {_listed(numbers)}"
+                if len(numbers) > 1
+                else f"is not {_shown(numbers[0])}, and nothing else is allowed"
+            )
         if self.min_number is not None and value < self.min_number:
             return f"is below {_shown(self.min_number)}"
         if self.max_number is not None and value > self.max_number:

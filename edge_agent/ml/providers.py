@@ -149,6 +149,21 @@ class MatrixBatchProvider:
         return self._X[list(indices)], [self._labels[index] for index in indices]
 
 
+def sample_at(provider: MLBatchProvider, at: int) -> MLFeatureProvider:
+    """The sample at an index of somebody's own provider, to be learned from.
+
+    Raises `MLModelError` that names the index for whatever the provider raises: its own code, else UPDATE.
+    """
+    try:
+        return provider.features(at)
+    except MLModelError as error:
+        raise MLModelError(error.code, f"sample {at}: {error}") from error
+    except Exception as error:
+        raise MLModelError(
+            MLModelErrorCode.UPDATE, f"sample {at}: {type(error).__name__}: {error}"
+        ) from error
+
+
 def label_count(labels: object) -> int | None:
     """How many labels there are, None for what is no list of labels."""
     if isinstance(labels, np.ndarray):

@@ -242,6 +242,7 @@ def test_checklist_38_wrong_values_and_keys_are_refused(key, value):
         ({1, 5, 3}, "is not one of 1, 3, 5"),
         (range(1, 101), "is not one of 1 to 100"),
         ({1, 2}, "is not one of 1, 2"),
+        ({10}, "is not 10, and nothing else is allowed"),
         ({0.5, 1.5, 2.5}, "is not one of 0.5, 1.5, 2.5"),
         ({1, 2, float("inf")}, "is not one of 1, 2, inf"),
     ],

@@ -110,7 +110,7 @@ def test_checklist_56_a_task_sets_bad_samples_aside_itself(why, caplog):
     assert contexts[0].metrics[MLMetricKey.SKIPPED_SAMPLES] == 1
     [line] = [record for record in caplog.records if record.name == "edge_agent.ml.admission"]
     assert line.levelname == "WARNING"
-    assert line.getMessage() == f"update: 1 bad samples are left out: {task.skipped_samples[613]}"
+    assert line.getMessage() == f"update: 1 of 1000 samples are left out: {task.skipped_samples[613]}"
 
 
 def test_checklist_56_a_task_fails_only_above_the_threshold():

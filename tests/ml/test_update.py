@@ -587,6 +587,28 @@ def test_checklist_16_a_bad_sample_of_a_lazy_batch_fails_the_task_with_its_index
         MLUpdateTask(base, Lazy(X[7:], labels[7:]))
 
 
+@pytest.mark.parametrize(
+    "error", [OSError("the card was pulled out"), MLModelError(MLModelErrorCode.IO, "no picture")]
+)
+def test_checklist_16_67_a_lazy_batch_that_fails_fails_the_task_with_its_index(base, clouds, error):
+    """Whatever its author's code raises: the index, the text and the code of ours, and the error itself as the
+    cause."""
+
+    class Failing(Lazy):
+        def features(self, at):
+            if at == 7:
+                raise error
+            return super().features(at)
+
+    task = run(base, Failing(*clouds(10)), Diary())
+
+    assert task.state is MLTaskState.FAILED
+    assert str(task.error).startswith("sample 7: ")
+    assert str(error) in str(task.error)
+    assert task.error.code is getattr(error, "code", MLModelErrorCode.UPDATE)
+    assert task.error.__cause__ is error
+
+
 class HeadThatBreaks(LDAHead):
     """A guest's head with a defect."""
 
