@@ -25,10 +25,12 @@ def admitted(
     label_name: str,
     max_bad_share: float | None,
     who: str,
+    before_reading: Callable[[], None],
 ) -> tuple[TrainingRows, Mapping[int, str]]:
     """The samples as a model wants them, and why those left out were, by their index; the log says so too.
 
-    `learnable` makes what a head learns from of what its model is given.
+    `learnable` makes what a head learns from of what its model is given. `before_reading` is called before
+    something is read, then and later; what it raises is how a reader is stopped.
 
     All samples of a batch in memory are looked at (behind a pipeline without being extracted), and of any batch
     with a `max_bad_share`; else the first, as reading the others may be dear. Raises as `TrainingRows` and
@@ -36,6 +38,8 @@ def admitted(
     """
     try:
         data = learnable(provider)
+        if isinstance(data, ExtractedBatchProvider):
+            data.before_reading = before_reading  # of each sample: extracting a block of them takes long
         if max_bad_share is not None:
             data = QuarantiningBatchProvider(
                 data,
@@ -51,6 +55,7 @@ def admitted(
             label_type=label_type,
             feature_name=feature_name,
             label_name=label_name,
+            before_reading=before_reading,
         )
         if isinstance(data, ExtractedBatchProvider) and is_in_memory(provider):
             data.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ class TrainingRows:
     `n_features` None takes the length, `label_type` None the type of the labels (STRING or INT64) from the
     first sample; DOUBLE is for the numbers of a regression. Raises `MLModelError` at construction for an
     empty batch or an unusable first sample (unless `look_at_first` is false), later for the first unusable
-    one: FEATURE_TYPE for a wrong type, UPDATE for the rest, among it a label of the other type.
+    one: FEATURE_TYPE for a wrong type, UPDATE for the rest, among it a label of the other type, and whatever
+    `before_reading` raises, which is called before the provider is asked for anything.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class TrainingRows:
         feature_name: str = FEATURES,
         label_name: str = LABEL,
         look_at_first: bool = True,
+        before_reading: Callable[[], None] | None = None,
     ) -> None:
+        self._before_reading = before_reading
         self._provider = provider
         self._feature_name = feature_name
         self._label_name = label_name
@@ -127,6 +130,7 @@ class TrainingRows:
 
     def _read(self, indices: Rows, wanted: Sequence[int]) -> tuple[NDArray[Any], Sequence[str | int | float]]:
         if isinstance(self._provider, ArrayProvider):
+            self._stop_if_told()
             raw, labels = self._provider.arrays(indices)
             numbers = isinstance(raw, np.ndarray) and raw.dtype.kind in "iuf" and raw.ndim == 2
             given = label_count(labels)
@@ -147,6 +151,7 @@ class TrainingRows:
         return np.stack(rows), names
 
     def _sample(self, index: int) -> tuple[NDArray[Any], str | int | float]:
+        self._stop_if_told()
         sample = sample_at(self._provider, index)
         try:
             row = value_of(sample, self._feature_name, missing=MLModelErrorCode.UPDATE)
@@ -167,6 +172,10 @@ class TrainingRows:
                 index, f"feature {self._feature_name!r} has shape {array.shape}, expected {expected}"
             )
         return array, label
+
+    def _stop_if_told(self) -> None:
+        if self._before_reading is not None:
+            self._before_reading()
 
     @staticmethod
     def _wrong(index: int, problem: str, code: MLModelErrorCode = MLModelErrorCode.UPDATE) -> MLModelError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class ExtractedBatchProvider:
         self._count = sample_count(provider)
         self._X = _room(self._count, front.n_features)
         self._labels: list[Any] = [None] * self._count
+        self.before_reading: Callable[[], None] = lambda: None
+        """Called before each sample is extracted; may raise to stop the reader."""
 
     @property
     def count(self) -> int:
@@ -70,6 +72,7 @@ class ExtractedBatchProvider:
                 self._read(sample)
 
     def _extract(self, at: int) -> None:
+        self.before_reading()
         sample = sample_at(self._provider, at)
         with _naming(at):
             value, label = self._read(sample)

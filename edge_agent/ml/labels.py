@@ -30,12 +30,23 @@ def label_type_named(name: str) -> MLFeatureType | None:
 
 
 def label_type_of(label: object) -> MLFeatureType | None:
-    """The type of a plain label, None for what cannot be one: nothing, an empty text, a truth value."""
+    """The type of a plain label, None for what cannot be one: nothing, an empty text, a truth value.
+
+    A text with half a surrogate pair cannot either: no model on disk could name it.
+    """
     if isinstance(label, str):
-        return MLFeatureType.STRING if label else None
+        return MLFeatureType.STRING if label and _is_written(label) else None
     if isinstance(label, Integral) and not isinstance(label, bool) and -_LIMIT <= int(label) < _LIMIT:
         return MLFeatureType.INT64
     return None
+
+
+def _is_written(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def label_kind(label: object, wanted: MLFeatureType | None) -> MLFeatureType | None:

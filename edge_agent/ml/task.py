@@ -32,6 +32,10 @@ class TaskStateChange:
     previous: str
 
 
+class Cancelled(Exception):  # noqa: N818 - nothing went wrong
+    """Raised on a task's thread, by what it calls, to leave work that was cancelled."""
+
+
 class MLTask:
     """The part of a task that does not depend on what it does; `MLUpdateTask` is one.
 
@@ -142,6 +146,11 @@ class MLTask:
     def _cancelling(self) -> bool:
         return self._state is MLTaskState.CANCELLING
 
+    def _leave_when_cancelling(self) -> None:
+        """Raise `Cancelled` once the task is to end; a fresh one does not. On the task's thread."""
+        if self._cancelling:
+            raise Cancelled
+
     def _suspend_when_pausing(self) -> bool:
         """Whether a pause is asked for; then the task is SUSPENDED. On the task's thread."""
         with self._lock:
@@ -177,6 +186,8 @@ class MLTask:
         """Do a part of the work; whatever is raised comes back as the failure of the task."""
         try:
             work()
+        except Cancelled:
+            return None
         except MLModelError as error:
             return error
         except BaseException as error:  # noqa: BLE001

@@ -170,6 +170,7 @@ class MLUpdateTask(MLTask):
             label_name=self._base.output_name,
             max_bad_share=max_bad_share,
             who=self._name,
+            before_reading=self._leave_when_cancelling,
         )
         self._skipped.update(skipped)
         return rows
@@ -201,10 +202,12 @@ class MLUpdateTask(MLTask):
         """The whole life of the thread: train, say how it ended, complete."""
         failure = self._guarded(self._train)
         self._finish(failure)
-        failure = self._guarded(self._complete)
-        if failure is not None:
-            self._finish(failure)
-            self._guarded(self._announce)
+        # Apart from completion: who asked to be told of states must not keep it from happening.
+        for step in (self._announce, self._complete):
+            failure = self._guarded(step)
+            if failure is not None:
+                self._finish(failure)
+        self._guarded(self._announce)
         self._over.set()
 
     def _train(self) -> None:
@@ -301,14 +304,13 @@ class MLUpdateTask(MLTask):
                 if self._error is None:
                     self._error = failure
                 else:
-                    self._error.add_note(f"then the completion handler failed: {failure}")
+                    self._error.add_note(f"then, when the task was over: {failure}")
             if state is not MLTaskState.COMPLETED:
                 self._result = None
             if state is not self._state:
                 self._enter(state)
 
     def _complete(self) -> None:
-        self._announce()
         if self._completion is not None:
             model = self._result or self._base.with_head(self._base.head, is_writable=False)
             self._completion(self._context(model, TRAINING_OVER, self._metrics))

@@ -543,7 +543,59 @@ def test_checklist_23_an_exception_in_the_listener_fails_the_task(base, batch, s
     assert task.state is MLTaskState.FAILED
     assert isinstance(task.error.__cause__, ValueError)
     assert diary.changes[-1][1] == state
-    assert len(diary.completed) == (0 if state == "completed" else 1)
+    assert len(diary.completed) == 1
+
+
+class Endless:
+    """So many samples that not even one look at each of them comes to an end."""
+
+    count = 10**12
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def features(self, at):
+        if at == 3:
+            self.seen.set()
+        return MLDictionaryFeatureProvider({"features": np.ones(12, np.float32), "label": "one"})
+
+
+class EndlessRows(Endless):
+    """The same a block at a time."""
+
+    def arrays(self, indices):
+        wanted = range(*indices.indices(self.count)) if isinstance(indices, slice) else indices
+        if wanted[0] > 0:
+            self.seen.set()
+        return np.ones((len(wanted), 12), np.float32), ["one"] * len(wanted)
+
+
+@pytest.mark.parametrize("kind", [Endless, EndlessRows])
+@pytest.mark.parametrize("head", ["softmax", "lda"])
+def test_checklist_06_cancel_need_not_wait_until_every_sample_was_read(kind, head):
+    """A head that looks through all samples first is stopped there too; the task is CANCELLED and not failed."""
+    seen = threading.Event()
+    diary = Diary(events=BEGIN)
+    task = MLUpdateTask(MLModel.factory(head, 12), kind(seen), progress_handlers=diary.handlers)
+    task.resume()
+    assert seen.wait(PATIENCE)
+    task.cancel()
+
+    assert task.wait(PATIENCE)
+    assert (task.state, task.error, task.model) == (MLTaskState.CANCELLED, None, None)
+    assert len(diary.completed) == 1
+
+
+@pytest.mark.parametrize("as_array", [True, False])
+def test_a_label_that_no_file_can_name_is_refused(base, as_array):
+    """Half a surrogate pair, as in names of files that are no UTF-8; an update with it could not be saved."""
+    X, label = np.ones((1, 12), np.float32), "caf\udce9"
+    sample = MLDictionaryFeatureProvider({"features": X[0], "label": label})
+    batch = MatrixBatchProvider(X, [label]) if as_array else MLArrayBatchProvider([sample])
+
+    with pytest.raises(MLModelError, match=r"sample 0: the label is 'caf\\udce9'") as caught:
+        MLUpdateTask(base, batch)
+    assert caught.value.code is MLModelErrorCode.FEATURE_TYPE
 
 
 class Lazy:
