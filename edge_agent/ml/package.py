@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
 import os
+import stat
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from tokenize import TokenError
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -39,6 +43,9 @@ DESCRIPTION_FILE = "model.json"
 _ARRAYS_FILE = "head.npz"
 _STAGE_PREFIX = "stage-"
 _numbers = itertools.count()
+
+UNFIT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, RecursionError)
+"""What reading something back may end with where it is not what was written: another type, another number."""
 
 
 class _Format(msgspec.Struct):
@@ -141,6 +148,12 @@ def _fill(folder: Path, package: ModelPackage, data: bytes, files: Mapping[str, 
         arrays_file=name,
         arrays_sha256=digest,
     )
+    try:
+        description = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+    except UnicodeEncodeError as error:
+        raise MLModelError(
+            MLModelErrorCode.IO, f"{folder}: cannot be written: the text {error.object!r} is no Unicode"
+        ) from error
     write_file(folder / name, data)
     kept = {name}
     for stage in package.front.stages if package.front else ():
@@ -149,7 +162,7 @@ def _fill(folder: Path, package: ModelPackage, data: bytes, files: Mapping[str, 
             kept.add(stored.name)
             if not stored.exists() or file_sha256(stored) != sha256:
                 write_file(stored, files[file])
-    write_file(folder / DESCRIPTION_FILE, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    write_file(folder / DESCRIPTION_FILE, description)
     for pattern in ("head*.npz", f"{_STAGE_PREFIX}*"):
         for path in folder.glob(pattern):
             if path.name not in kept:
@@ -164,7 +177,7 @@ def stored_name(file: str, sha256: str) -> str:
 def file_sha256(path: Path) -> str:
     """The sum of a file's bytes; raises `MLModelError` IO where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with opened_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -178,7 +191,8 @@ def read_package(folder: Path) -> tuple[ModelPackage, dict[str, NDArray[Any]]]:
     """
     path = folder / DESCRIPTION_FILE
     try:
-        data = path.read_bytes()
+        with opened_file(path) as file:
+            data = file.read()
     except OSError as error:
         raise _unreadable(path, error) from error
     try:
@@ -190,23 +204,32 @@ def read_package(folder: Path) -> tuple[ModelPackage, dict[str, NDArray[Any]]]:
                 f"{path}: format {version} is too {age} for this edge_agent, which reads format {FORMAT}",
             )
         content = msgspec.json.decode(data, type=_ModelFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise damaged(path, str(error)) from error
     return content, _read_arrays(folder / Path(content.arrays_file).name, content.arrays_sha256)
 
 
 def _read_arrays(path: Path, digest: str) -> dict[str, NDArray[Any]]:
     try:
-        with path.open("rb") as file:
+        with opened_file(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 raise damaged(path, "its bytes are not the ones that were written")
             file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+            return _arrays_in(file)
     except OSError as error:
         raise _unreadable(path, error) from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise damaged(path, str(error)) from error
+    except (*UNFIT, SyntaxError, EOFError, RuntimeError, TokenError, zipfile.BadZipFile, zlib.error) as error:
+        raise damaged(path, str(error) or type(error).__name__) from error
+
+
+def _arrays_in(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file as `np.savez` makes it; raises ValueError for one that would grow when it is read."""
+    with zipfile.ZipFile(file) as members:
+        if any(one.compress_type != zipfile.ZIP_STORED for one in members.infolist()):
+            raise ValueError("its arrays are compressed, which nothing here writes")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def package_path(given: object) -> Path:
@@ -219,6 +242,15 @@ def package_path(given: object) -> Path:
     except OSError as error:
         raise _unreadable(path, error) from error
     return path
+
+
+def opened_file(path: Path) -> io.BufferedReader:
+    """A file to be read; raises OSError for everything else, as pipes and devices never come to an end."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def damaged(path: Path, problem: str) -> MLModelError:

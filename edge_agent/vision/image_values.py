@@ -16,6 +16,7 @@ from edge_agent.config import PicturesConfig
 from edge_agent.errors import ImageError, MLModelError, MLModelErrorCode
 from edge_agent.ml.constraints import MLImageConstraint
 from edge_agent.ml.members import member_of
+from edge_agent.ml.package import opened_file
 from edge_agent.ml.pixels import MLPixelFormat, PixelBuffer
 from edge_agent.ml.values import MLFeatureValue
 from edge_agent.vision.images import decode_upright, resize_region
@@ -102,7 +103,7 @@ def image_value_at(
         raise _bad(f"a path is expected, not {type(path).__name__}")
     limits = limits or PicturesConfig()
     try:
-        with Path(path).open("rb") as file:
+        with opened_file(Path(path)) as file:
             data = file.read(limits.max_file_bytes + 1)
         pixels = decode_upright(data, limits=limits, orientation=turn)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -246,3 +248,11 @@ def test_checklist_51_bad_options_are_refused(options):
     with pytest.raises(MLModelError, match="crop_") as caught:
         image_value(QUARTERS, pixels_wide=2, pixels_high=2, options=options)
     assert caught.value.code is MLModelErrorCode.GENERIC
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    """It is refused at once; nobody waits for what may never be written to it."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(MLModelError, match="not a regular file") as caught:
+        image_value_at(tmp_path / "pipe.png", pixels_wide=3, pixels_high=3)
+    assert caught.value.code is MLModelErrorCode.IO
