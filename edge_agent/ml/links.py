@@ -19,7 +19,7 @@ from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.description import MLFeatureDescription
 from edge_agent.ml.front import Front
 from edge_agent.ml.heads.features import FeaturesHead
-from edge_agent.ml.package import DESCRIPTION_FILE, read_package
+from edge_agent.ml.package import DESCRIPTION_FILE, opened_file, read_package
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, resolve
 from edge_agent.ml.raw import CARD_SUFFIX, extractor_in
 from edge_agent.ml.storing import opened_front
@@ -163,8 +163,13 @@ def _located(file_name: str, search_path: str, folder: Path) -> Path:
     # Without links and dots, so that "../x" is found from the folder of a model that is not yet written.
     places = [Path(os.path.realpath(_root(part, folder))) for part in search_path.split(":")]
     for place in places:
-        if (place / file_name).exists():
-            return (place / file_name).resolve()
+        try:
+            if (place / file_name).exists():
+                return (place / file_name).resolve()
+        except OSError as error:
+            raise MLModelError(
+                MLModelErrorCode.IO, f"{place / file_name}: cannot be read: {error.strerror or error}"
+            ) from error
     raise MLModelError(
         MLModelErrorCode.IO,
         f"the linked model {file_name!r} is in none of these folders: {', '.join(map(str, places))}",
@@ -204,7 +209,8 @@ def _shared(path: Path) -> Front:
     """The stages at a path, the same for all that ask while anybody holds them."""
     described = path if path.suffix == CARD_SUFFIX else path / DESCRIPTION_FILE
     try:
-        key = str(path), hashlib.sha256(described.read_bytes()).hexdigest()
+        with opened_file(described) as file:
+            key = str(path), hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise MLModelError(
             MLModelErrorCode.IO, f"{described}: cannot be read: {error.strerror or error}"

@@ -27,7 +27,15 @@ from edge_agent.ml.heads.protocol import (
 )
 from edge_agent.ml.kinds import every_head, heads_for
 from edge_agent.ml.labels import LABEL_TYPE_NAMES, agreed_label_type, label_type_named, label_type_of
-from edge_agent.ml.package import FORMAT, ModelPackage, damaged, package_path, read_package, write_package
+from edge_agent.ml.package import (
+    FORMAT,
+    UNFIT,
+    ModelPackage,
+    damaged,
+    package_path,
+    read_package,
+    write_package,
+)
 from edge_agent.ml.parameters import (
     MLParameterDescription,
     MLParameterKey,
@@ -267,7 +275,7 @@ class MLModel(Described):
             descriptions = None if allowed is None else [description_from_json(one) for one in allowed]
         except MLModelError as error:
             raise MLModelError(error.code, f"{folder}: {error}") from error
-        except (KeyError, TypeError, ValueError) as error:
+        except UNFIT as error:
             raise damaged(folder, f"what was learned cannot be restored: {error!r}") from error
         if tuple(head.classes_) != package.labels or head.n_features != package.n_features:
             raise damaged(folder, "labels or features are not those that were learned")

@@ -56,8 +56,8 @@ class PersonalModel:
     `configuration` is what every model is opened with; weights and biases in it are for the factory model
     only, as an update replaces them. `heads` as in `MLModel.load`.
 
-    Raises `MLModelError` GENERIC for a number of generations below 1; everything else later, where
-    `StoreError` (`DiskFullError`) is for what the disk refuses.
+    Raises `MLModelError` GENERIC for a number of generations below 1 and IO for what is no path; everything
+    else later, where `StoreError` (`DiskFullError`) is for what the disk refuses.
     """
 
     def __init__(

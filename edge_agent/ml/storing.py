@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_agent.errors import MLModelError
 from edge_agent.ml.front import Front, FrozenStage
 from edge_agent.ml.kinds import stage_opener
-from edge_agent.ml.package import FrontEntry, StageEntry, damaged, file_sha256, stored_name
+from edge_agent.ml.package import UNFIT, FrontEntry, StageEntry, damaged, file_sha256, stored_name
 from edge_agent.ml.parameters import MLParameterKey
 
 
@@ -65,5 +65,5 @@ def _opened(
         return stage_opener(entry.kind)(entry.described, paths, folder=folder, parameters=parameters)
     except MLModelError as error:
         raise MLModelError(error.code, f"{folder}: stage {name!r}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except UNFIT as error:
         raise damaged(folder, f"stage {name!r} cannot be opened: {error!r}") from error

@@ -43,7 +43,7 @@ from edge_agent.store.manifest import (
 
 __all__ = ["Version", "VersionFacts", "VersionRegistry"]
 
-_NUMBER = re.compile("[0-9]{6,}")
+_NUMBER = re.compile("[0-9]{6,18}")
 _PENDING = ".pending"
 _REMOVED = ".removed"
 

@@ -328,3 +328,11 @@ def test_checklist_69_71_a_linked_pipeline_answers_as_a_whole_one(place, extract
     assert linked.extractor_fingerprint == whole.extractor_fingerprint
     assert linked.head.exemplars.rows.tobytes() == whole.head.exemplars.rows.tobytes()
     assert linked.distances(unseen).tobytes() == whole.distances(unseen).tobytes()
+
+
+def test_a_name_no_disk_can_have_is_refused(place):
+    """As a file and as a folder."""
+    for name, folder in (("x" * 300, "shared"), ("eyes", "x" * 5000)):
+        with pytest.raises(MLModelError, match="too long") as caught:
+            linked_model(name, str(place / folder))
+        assert caught.value.code is MLModelErrorCode.IO

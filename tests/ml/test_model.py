@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -265,6 +266,110 @@ def test_a_zip_that_is_none_is_refused(saved):
         with pytest.raises(MLModelError) as caught:
             MLModel.load(saved)
         assert caught.value.code is MLModelErrorCode.IO
+
+
+DEFECTS = {
+    "no dictionary": {"parameters": None},
+    "a list for a dictionary": {"parameters": [1]},
+    "a length that is none": {"n_features": -1},
+    "a length beyond all": {"n_features": 10**30},
+    "classes that are a number": {"classes": 3},
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_head_that_cannot_be_restored_is_damage(saved, defect):
+    """Whatever a head stumbles over in what it should have said of itself."""
+    learned = json.loads((saved / "model.json").read_text())["learned"]
+    edit(saved, learned=learned | DEFECTS[defect])
+
+    if "parameters" in DEFECTS[defect] and "parameters" not in learned:
+        pytest.skip("this head says nothing of parameters")
+    with pytest.raises(MLModelError):
+        MLModel.load(saved).model_description.parameter_descriptions_by_key  # noqa: B018
+
+
+@pytest.mark.parametrize("key", ["temperature", "unknown_threshold", "ridge"])
+@pytest.mark.parametrize("number", [-1.0, 1e999])
+def test_a_scale_out_of_its_range_is_damage(clouds, tmp_path, key, number):
+    """A power of a negative one would be complex, and could not be written again."""
+    model = MLModel.factory("lda", 12)
+    list(model.head.train(MatrixBatchProvider(*clouds(40)), {}))
+    model.write(to=tmp_path / "model")
+    learned = json.loads((tmp_path / "model" / "model.json").read_text())["learned"]
+    edit(tmp_path / "model", learned=learned | {key: number})
+
+    with pytest.raises(MLModelError) as caught:
+        MLModel.load(tmp_path / "model")
+    assert caught.value.code is MLModelErrorCode.IO
+
+
+def test_a_description_nested_without_end_is_damage(saved):
+    """Not a RecursionError."""
+    for deep in (b'{"a":' * 200_000, b'{"format":' + b"[" * 200_000):
+        (saved / "model.json").write_bytes(deep)
+        with pytest.raises(MLModelError, match="damaged"):
+            MLModel.load(saved)
+
+
+@pytest.mark.parametrize("shape", [(10**14,), (2**62,), (2**40, 2**40), (-1,)])
+def test_an_array_larger_than_any_memory_is_damage(saved, shape):
+    """What it says of its size is not believed."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(saved / "head.npz", "w") as members:
+        members.writestr("coef.npy", head.getvalue() + bytes(64))
+    edit(saved, arrays_sha256=hashlib.sha256((saved / "head.npz").read_bytes()).hexdigest())
+
+    with pytest.raises(MLModelError, match="damaged"):
+        MLModel.load(saved)
+
+
+def test_arrays_that_grow_when_they_are_read_are_refused(saved):
+    """Compressed ones could be a thousand times the size of their file; models are written without."""
+    with np.load(saved / "head.npz") as arrays:
+        np.savez_compressed(saved / "head.npz", **arrays)
+    edit(saved, arrays_sha256=hashlib.sha256((saved / "head.npz").read_bytes()).hexdigest())
+
+    with pytest.raises(MLModelError, match="compressed"):
+        MLModel.load(saved)
+
+
+@pytest.mark.parametrize("name", ["model.json", "head.npz"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_file_that_never_ends_is_not_read(saved, name, kind):
+    """A pipe nobody writes to and a device are refused at once."""
+    (saved / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(saved / name)
+    else:
+        (saved / name).symlink_to("/dev/zero")
+
+    with pytest.raises(MLModelError, match="not a regular file") as caught:
+        MLModel.load(saved)
+    assert caught.value.code is MLModelErrorCode.IO
+
+
+@pytest.mark.parametrize("path", [None, b"model", 3, "a\0b", "x" * 300])
+def test_what_is_no_path_is_refused_wherever_one_is_given(model, path):
+    """Loading, writing and compiling say the same of it."""
+    for use in (MLModel.load, model.write, MLModel.compile_model):
+        with pytest.raises(MLModelError) as caught:
+            use(path)
+        assert caught.value.code is MLModelErrorCode.IO
+
+
+def test_a_text_that_no_file_can_hold_is_refused(tmp_path):
+    """Nothing is left of the model then, and one that was there stays."""
+    MLModel.factory("knn", 3).write(to=tmp_path / "there")
+    bad = MLModel.factory("knn", 3, metadata=MLModelMetadata(author="\ud800"))
+
+    for name in ("there", "new"):
+        with pytest.raises(MLModelError, match="no Unicode") as caught:
+            bad.write(to=tmp_path / name)
+        assert caught.value.code is MLModelErrorCode.IO
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert MLModel.load(tmp_path / "there").metadata.author == ""
 
 
 def test_an_unknown_head_is_named(saved):

@@ -981,3 +981,20 @@ def test_pending_samples_are_kept_in_order(tmp_path):
     assert second != first
     assert list(pending.read()) == [second, third]
     assert pending.count() == 3
+
+
+@pytest.mark.parametrize("path", [None, b"model", "a\0b", "x" * 300])
+def test_what_is_no_path_is_refused_at_once(tmp_path, path):
+    """Of the factory model and of the folder."""
+    for given in ((path, tmp_path / "mine"), (tmp_path / "factory", path)):
+        with pytest.raises(MLModelError) as caught:
+            PersonalModel(*given)
+        assert caught.value.code is MLModelErrorCode.IO
+
+
+def test_a_pointer_of_thousands_of_digits_is_damage(home, taught, opened):
+    """It names no generation, so the newest that can be used answers."""
+    newest = taught.generation
+    (taught.folder / "current").write_text("9" * 5000)
+
+    assert opened().generation == newest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -167,6 +168,10 @@ class LDAHead:
         D, C = head.n_features, len(description["classes"])
         eigenvalues = stored_array(arrays, "eigenvalues", (None,))
         threshold = description["unknown_threshold"]
+        scales = [float(description[name]) for name in ("temperature", "ridge")]
+        scales += [] if threshold is None else [float(threshold)]
+        if not all(0 <= one < math.inf for one in scales) or not math.isfinite(description["tau"]):
+            raise MLModelError(MLModelErrorCode.IO, "a learned number is not in its range")
         head._parameters = dict(description["parameters"])
         head.learned = Discriminant(
             classes=tuple(description["classes"]),
