@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MLModelErrorDomain,
     )
     from edge_agent.hookspecs import Decision, hookimpl
+    from edge_agent.ml.augmentation import AugmentationSettings, ImageAugmentationOptions
     from edge_agent.ml.authoring import (
         AdamParams,
         Array,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
         NeuralNetworkBuilder,
         SgdParams,
     )
+    from edge_agent.ml.checkpoints import MLCheckpoint
+    from edge_agent.ml.classifier_metadata import created_metadata
+    from edge_agent.ml.classifier_parameters import ClassifierType, ModelAlgorithmType, ModelParameters
     from edge_agent.ml.configuration import (
         MLComputeUnit,
         MLComputeUnits,
@@ -55,8 +59,11 @@ if TYPE_CHECKING:
         MLModelMetadataKey,
     )
     from edge_agent.ml.diagnosis import Advice, AdviceKind, data_advice, diagnose, side_by_side
+    from edge_agent.ml.feature_extractors import CustomFeatureExtractor, FeatureExtractorType
     from edge_agent.ml.feature_types import MLFeatureType
     from edge_agent.ml.features import MLDictionaryFeatureProvider, MLFeatureProvider
+    from edge_agent.ml.image_classifier import MLImageClassifier
+    from edge_agent.ml.jobs import MLJob
     from edge_agent.ml.metrics import MLClassifierMetrics
     from edge_agent.ml.model import MLModel
     from edge_agent.ml.parameters import MLKey, MLNumericConstraint, MLParameterDescription, MLParameterKey
@@ -73,8 +80,12 @@ if TYPE_CHECKING:
     from edge_agent.ml.providers import MatrixBatchProvider, MLArrayBatchProvider, MLBatchProvider
     from edge_agent.ml.quarantine import QuarantiningBatchProvider
     from edge_agent.ml.sequences import MLSequence
+    from edge_agent.ml.session_run import SessionResult
     from edge_agent.ml.splitting import MLSplitStrategy, ValidationData
+    from edge_agent.ml.streams import Stream
     from edge_agent.ml.task import MLTask, MLTaskState
+    from edge_agent.ml.training_progress import MLPhase, MLProgress, MLProgressMetric
+    from edge_agent.ml.training_session import MLTrainingSession, MLTrainingSessionParameters
     from edge_agent.ml.update import MLUpdateTask
     from edge_agent.ml.values import MLFeatureValue
     from edge_agent.ml.writable import MLWritable
@@ -94,7 +105,11 @@ _ROOMS = {
         "MLCreateError MLCreateErrorCode MLCreateErrorDomain MLModelError MLModelErrorCode MLModelErrorDomain"
     ),
     "hookspecs": "Decision hookimpl",
+    "ml.augmentation": "AugmentationSettings ImageAugmentationOptions",
     "ml.authoring": "AdamParams Array KNearestNeighborsClassifierBuilder NeuralNetworkBuilder SgdParams",
+    "ml.checkpoints": "MLCheckpoint",
+    "ml.classifier_metadata": "created_metadata",
+    "ml.classifier_parameters": "ClassifierType ModelAlgorithmType ModelParameters",
     "ml.configuration": (
         "MLComputeUnit MLComputeUnits MLModelConfiguration MLOptimizationHints MLReshapeFrequencyHint"
         " MLSpecializationStrategy"
@@ -107,8 +122,11 @@ _ROOMS = {
     "ml.data_source": "DataSource",
     "ml.description": "MLFeatureDescription MLModelDescription MLModelMetadata MLModelMetadataKey",
     "ml.diagnosis": "Advice AdviceKind data_advice diagnose side_by_side",
+    "ml.feature_extractors": "CustomFeatureExtractor FeatureExtractorType",
     "ml.feature_types": "MLFeatureType",
     "ml.features": "MLDictionaryFeatureProvider MLFeatureProvider",
+    "ml.image_classifier": "MLImageClassifier",
+    "ml.jobs": "MLJob",
     "ml.metrics": "MLClassifierMetrics",
     "ml.model": "MLModel",
     "ml.parameters": "MLKey MLNumericConstraint MLParameterDescription MLParameterKey",
@@ -120,8 +138,12 @@ _ROOMS = {
     "ml.providers": "MLArrayBatchProvider MLBatchProvider MatrixBatchProvider",
     "ml.quarantine": "QuarantiningBatchProvider",
     "ml.sequences": "MLSequence",
+    "ml.session_run": "SessionResult",
     "ml.splitting": "MLSplitStrategy ValidationData",
+    "ml.streams": "Stream",
     "ml.task": "MLTask MLTaskState",
+    "ml.training_progress": "MLPhase MLProgress MLProgressMetric",
+    "ml.training_session": "MLTrainingSession MLTrainingSessionParameters",
     "ml.update": "MLUpdateTask",
     "ml.values": "MLFeatureValue",
     "ml.writable": "MLWritable",
@@ -138,15 +160,21 @@ __all__ = [
     "Advice",
     "AdviceKind",
     "Array",
+    "AugmentationSettings",
+    "ClassifierType",
     "CropAndScale",
+    "CustomFeatureExtractor",
     "DataSource",
     "Decision",
+    "FeatureExtractorType",
     "Generation",
+    "ImageAugmentationOptions",
     "ImageOption",
     "ImageOrientation",
     "KNearestNeighborsClassifierBuilder",
     "MLArrayBatchProvider",
     "MLBatchProvider",
+    "MLCheckpoint",
     "MLClassifierMetrics",
     "MLComputeUnit",
     "MLComputeUnits",
@@ -159,10 +187,12 @@ __all__ = [
     "MLFeatureProvider",
     "MLFeatureType",
     "MLFeatureValue",
+    "MLImageClassifier",
     "MLImageConstraint",
     "MLImageSize",
     "MLImageSizeConstraint",
     "MLImageSizeConstraintType",
+    "MLJob",
     "MLKey",
     "MLMetricKey",
     "MLModel",
@@ -181,8 +211,11 @@ __all__ = [
     "MLOptimizationHints",
     "MLParameterDescription",
     "MLParameterKey",
+    "MLPhase",
     "MLPixelFormat",
     "MLPredictionRequest",
+    "MLProgress",
+    "MLProgressMetric",
     "MLRequest",
     "MLReshapeFrequencyHint",
     "MLSequence",
@@ -192,20 +225,27 @@ __all__ = [
     "MLStateConstraint",
     "MLTask",
     "MLTaskState",
+    "MLTrainingSession",
+    "MLTrainingSessionParameters",
     "MLUpdateContext",
     "MLUpdateProgressEvent",
     "MLUpdateProgressHandlers",
     "MLUpdateTask",
     "MLWritable",
     "MatrixBatchProvider",
+    "ModelAlgorithmType",
+    "ModelParameters",
     "NeuralNetworkBuilder",
     "PersonalModel",
     "PixelBuffer",
     "QuarantiningBatchProvider",
     "RegressionBatchProvider",
+    "SessionResult",
     "SgdParams",
+    "Stream",
     "ValidationData",
     "__version__",
+    "created_metadata",
     "data_advice",
     "diagnose",
     "extractor_model",

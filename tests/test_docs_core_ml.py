@@ -211,10 +211,23 @@ def output_of(document: Path, folder: Path) -> str:
 
 
 def test_the_program_of_create_ml_runs(tmp_path):
-    """It prints the advice that the text quotes."""
+    """It is cancelled, goes on through the phases, learns more, and prints the advice that the text quotes."""
     text = " ".join(CREATE_ML.read_text(encoding="utf-8").split())
 
-    assert f"*{output_of(CREATE_ML, tmp_path).strip()}*" in text
+    cancelled, *phases, advice = output_of(CREATE_ML, tmp_path).splitlines()
+
+    assert cancelled == "cancelled"
+    assert phases == ["extracting_features", "training", "evaluating"]
+    assert f"*{advice}*" in text
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"Things", "Session", "Classifier", "More", "Pets"}
+    listed = set(re.findall(r"^\| `([\w.]+)[`/]", text_of("A session's folder"), re.M))
+    assert {path.name for path in (tmp_path / "Session").iterdir()} == listed
+
+
+def text_of(heading: str) -> str:
+    """A part of the map of Create ML."""
+    return CREATE_ML.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
 def test_the_programs_run(tmp_path):
@@ -227,11 +240,12 @@ def test_the_programs_run(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"Animals", "Mine", "MyStickers", "Stickers"}
 
 
-def test_swift_and_python_stand_side_by_side():
+@pytest.mark.parametrize(("document", "count"), [(MAP, 7), (CREATE_ML, 6)], ids=["core-ml", "create-ml"])
+def test_swift_and_python_stand_side_by_side(document, count):
     """Every row of the guide has one block of each, and neither is much longer than the other."""
-    text = MAP.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8")
     table = text.partition("<table>")[2].partition("</table>")[0]
 
     rows = re.findall(r"```swift\n(.*?)```\n\n</td><td>\n\n```python\n(.*?)```", table, re.S)
-    assert len(rows) == table.count("```swift") == table.count("```python") == 7
+    assert len(rows) == table.count("```swift") == table.count("```python") == count
     assert all(max(map(len, block.splitlines())) <= 70 for row in rows for block in row)

@@ -55,9 +55,8 @@ class MLImageClassifier:
 
     `training_data` (a `DataSource`, or a dictionary of files by label) and `parameters` train here and now;
     `checkpoint` takes the state of a session's training phase as it is, `outcome` what came out of a session.
-    `train`, `make_training_session`
-    and `resume` train in the background, in a folder that survives the process. Pictures are looked at in a
-    process of its own.
+    `train`, `make_training_session` and `resume` train in the background, in a folder that survives the process.
+    Pictures are looked at in a process of its own.
 
     Raises `MLCreateError`: IO when nothing is found to learn from or the extractor cannot be used, TYPE when it is
     not enough, GENERIC for a checkpoint of another phase.
@@ -72,6 +71,13 @@ class MLImageClassifier:
     CustomFeatureExtractor: TypeAlias = _CustomFeatureExtractor
     ClassifierType: TypeAlias = _ClassifierType
     ModelAlgorithmType: TypeAlias = _ModelAlgorithmType
+
+    model_parameters: _ModelParameters
+    training_metrics: MLClassifierMetrics
+    validation_metrics: MLClassifierMetrics
+    """Not valid, with the reason, where no pictures were held out."""
+    result: SessionResult | None
+    """The whole of what came out of training; None for a classifier from a checkpoint."""
 
     def __init__(
         self,
@@ -160,8 +166,7 @@ class MLImageClassifier:
         self.validation_metrics = result.validation_metrics
         if not self.validation_metrics.is_valid:
             self.validation_metrics = MLClassifierMetrics.invalid(NO_VALIDATION)
-        self.result: SessionResult | None = result
-        """The whole of what came out of training; None for a classifier from a checkpoint."""
+        self.result = result
         self._head_model = MLModel(result.head, extractor_fingerprint=result.fingerprint, is_writable=True)
 
     def _take_checkpoint(self, checkpoint: MLCheckpoint) -> None:

@@ -21,6 +21,15 @@ class MLJob(Generic[Result]):
     `work` is called with the job, tells it what happens, and asks `check` between two steps.
     """
 
+    start_date: float
+    """Seconds since 1970."""
+    phase: Stream[MLPhase]
+    """Each phase as it begins."""
+    checkpoints: Stream[MLCheckpoint]
+    """Each checkpoint as it is written."""
+    reports: Stream[MLProgress]
+    """A report after every interval of the session's parameters."""
+
     def __init__(
         self,
         work: Callable[[MLJob[Result]], Result],
@@ -29,13 +38,9 @@ class MLJob(Generic[Result]):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.start_date = clock()
-        """Seconds since 1970."""
-        self.phase: Stream[MLPhase] = Stream()
-        """Each phase as it begins."""
-        self.checkpoints: Stream[MLCheckpoint] = Stream()
-        """Each checkpoint as it is written."""
-        self.reports: Stream[MLProgress] = Stream()
-        """A report after every interval of the session's parameters."""
+        self.phase = Stream()
+        self.checkpoints = Stream()
+        self.reports = Stream()
         self._monotonic = monotonic
         self._began = monotonic()
         self._starting = threading.Lock()

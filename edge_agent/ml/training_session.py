@@ -75,6 +75,12 @@ class MLTrainingSession:
     time. Whatever ends a run, the next one goes on from the last checkpoint and comes to the same result.
     """
 
+    folder: Path
+    parameters: MLTrainingSessionParameters
+    model_parameters: ModelParameters
+    phase: MLPhase
+    """What the job that runs it is doing; INITIALIZED while none does."""
+
     def __init__(self, folder: Path, parameters: MLTrainingSessionParameters, facts: SessionFacts) -> None:
         self.folder = folder
         self.parameters = parameters
