@@ -86,6 +86,7 @@ def test_checklist_136_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert source.looked == []
     assert [one.iteration for one in again.checkpoints][-1] == last.iteration
     assert learned(MLImageClassifier(checkpoint=again.checkpoints[-1])) == whole
+    assert again.kept.state(again.checkpoints[-1]).arrays
     assert (name == "checkpoint.json") or f"{last.url}: removed" in caplog.text
 
 
