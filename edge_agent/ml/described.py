@@ -48,6 +48,12 @@ class Described(Answering):
         """Whether an update task can train this model; `not_updatable_because` says why not."""
         return not self.not_updatable_because
 
+    def __repr__(self) -> str:
+        learned = f"{self.n_values} values" if self.n_values is not None else f"{len(self.classes)} labels"
+        kind = f"{self.head.name} of {self.n_features} features, {learned}"
+        how = "updatable" if not self.not_updatable_because else "not updatable"
+        return f"<MLModel {kind}, {how}{'' if self.front is None else ', a pipeline'}>"
+
     @property
     def model_description(self) -> MLModelDescription:
         """Inputs, outputs, labels and parameters."""

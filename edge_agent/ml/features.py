@@ -71,6 +71,9 @@ class MLDictionaryFeatureProvider:
     def __len__(self) -> int:
         return len(self._values)
 
+    def __repr__(self) -> str:
+        return f"MLDictionaryFeatureProvider({self._values!r})"
+
 
 def value_of(sample: object, name: str, *, missing: MLModelErrorCode) -> MLFeatureValue:
     """The value a provider has for a name; whoever wrote the provider, what it answers is looked at.

@@ -14,7 +14,7 @@ from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.members import is_listed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MLKey:
     """A name that may carry the scope (layer, sub-model) it is meant for; printed `scope.name`.
 
@@ -35,8 +35,11 @@ class MLKey:
     def __str__(self) -> str:
         return f"{self.scope}.{self.name}" if self.scope else self.name
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class MLParameterKey(MLKey):
     """The name of a parameter. Keys with the same name and scope are equal."""
 

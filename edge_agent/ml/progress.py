@@ -38,7 +38,7 @@ _EVENT_NAMES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MLMetricKey(MLKey):
     """The name of a metric in a context."""
 

@@ -60,6 +60,9 @@ class MLTask:
         self._changes: deque[TaskStateChange] = deque()
         self._on_state_change = on_state_change
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._identifier}, {self._state.name.lower()}>"
+
     @property
     def task_identifier(self) -> str:
         """A name no other task has."""

@@ -275,3 +275,11 @@ def test_checklist_38_descriptions_that_make_no_sense_are_refused(make):
     with pytest.raises(MLModelError) as caught:
         make()
     assert caught.value.code is MLModelErrorCode.PARAMETERS
+
+
+def test_keys_are_short_when_they_are_printed() -> None:
+    """Dictionaries of parameters and metrics can be read, wherever they are shown."""
+    key = Key.BIASES.scoped_to("model1").scoped_to("FullyConnected")
+
+    assert repr({key: 1}) == "{<MLParameterKey model1.FullyConnected.biases>: 1}"
+    assert repr(MLMetricKey.LOSS_VALUE) == "<MLMetricKey loss_value>"

@@ -528,3 +528,9 @@ def test_defaults_come_from_the_author_and_then_from_the_configuration(tmp_path)
         with pytest.raises(MLModelError) as caught:
             make()
         assert caught.value.code is MLModelErrorCode.PARAMETERS
+
+
+def test_a_model_says_what_it_is_in_a_line(model) -> None:
+    """Its head, how many features and labels, and whether it can be updated."""
+    assert repr(MLModel.factory("lda", 5)) == "<MLModel lda of 5 features, 0 labels, updatable>"
+    assert f"{len(model.classes)} labels" in repr(model)
