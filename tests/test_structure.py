@@ -24,11 +24,13 @@ House = dict[str, str]
 STOREYS = """
     cli.__main__ | testing
     cli
-    cli.demo
-    cli.export
+    cli.demo | cli.train
+    cli.export | cli.training_summary
     cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
+    cli.trained | cli.training_options
     cli.settings
-    cli.output | cli.pictures
+    cli.training_bar
+    cli.output | cli.pictures | cli.training_time
     agent.daemon
     agent.control | agent.asking
     agent.opening
@@ -38,6 +40,7 @@ STOREYS = """
     agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
+    agent.importing
     agent.publishing
     default_plugins
     default_plugins.*
@@ -55,7 +58,7 @@ STOREYS = """
     ml.image_classifier
     ml.generations | vision.feature_source | ml.session_run
     vision.export
-    ml.update | vision.engine | vision.worker | store.registry
+    ml.update | vision.engine | vision.worker | store.registry | ml.session_outcome
     ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
     ml.training_session
     ml.session_data

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.agent.archive import Archive
+from edge_agent.agent.importing import publish_session
 from edge_agent.agent.labels import clean_label
 from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.serving import Serving
@@ -18,7 +21,7 @@ from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
 from edge_agent.store.registry import Version, VersionRegistry
 from edge_agent.store.samples import Sample, SampleStore
-from edge_agent.vision.engine import Engine, Extraction
+from edge_agent.vision.engine import Engine
 
 FORGETTING = "forgetting"
 """Where the store keeps the digests a removal has still to deal with."""
@@ -66,7 +69,10 @@ class Answers:
 
         # All are extracted before the first is classified: a head that raises leaves no file half read.
         extractions = list(self._engine.extract(jobs()))
-        return [_prediction(extraction, model, number, top) for extraction in extractions]
+        return [
+            prediction(str(one.key), one.features, one.error, model, version=number, top=top)
+            for one in extractions
+        ]
 
     def versions(self) -> list[dict[str, Any]]:
         """All published versions, newest first."""
@@ -90,6 +96,27 @@ class Answers:
         version = self._serving.roll_back(to)
         self._plugins.version_rolled_back(version=version, previous=previous.number)
         return {"version": version.number, "previous": previous.number}
+
+    def import_session(self, folder: str) -> dict[str, Any]:
+        """Serve what was trained in the session of a folder, as a new version, because its owner says so."""
+        previous = self._serving.version
+        version = publish_session(
+            self._registry,
+            Path(folder),
+            self._plugins.register_heads(),
+            self._engine.start(),
+            stored={sample.digest for sample in self._store.list()},
+            parent=previous.number if previous else None,
+        )
+        self._serving.reload()
+        self._plugins.version_published(version=version)
+        counts = self._store.counts()
+        return {
+            **_version(version),
+            "previous": previous.number if previous else None,
+            "session": folder,
+            "labels_without_samples": [label for label in version.labels if not counts.get(label)],
+        }
 
     def samples(self, label: str | None, limit: int | None, offset: int) -> list[dict[str, Any]]:
         """The stored samples in the order they came."""
@@ -175,19 +202,31 @@ def _version(version: Version) -> dict[str, Any]:
     }
 
 
-def _prediction(extraction: Extraction, model: MLModel, version: int, top: int | None) -> dict[str, Any]:
+def prediction(
+    path: str,
+    features: NDArray[np.float32] | None,
+    error: str | None,
+    model: MLModel,
+    *,
+    version: int | None,
+    top: int | None,
+) -> dict[str, Any]:
+    """What a model says of the features [n_features] of a picture, as `predict --json` has it.
+
+    `features` are None where `error` says why; `version` is None for a model that is none.
+    """
     answer: dict[str, Any] = {
-        "path": extraction.key,
+        "path": path,
         "label": None,
         "probability": None,
         "probabilities": {},
         "unknown": False,
         "version": version,
-        "error": extraction.error,
+        "error": error,
     }
-    if extraction.features is None:
+    if features is None:
         return answer
-    X = extraction.features[None, :]
+    X = features[None, :]
     row = model.predict_proba(X)[0]
     order = np.argsort(-row, kind="stable")[:top]
     best = int(order[0])

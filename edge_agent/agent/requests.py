@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 UPDATE = "update"
 """The one request that is not answered on the spot: its answer is the outcome of an update."""
 
-QUESTIONS = ("predict", "versions", "rollback", "samples", "relabel", "forget", "status", UPDATE)
+QUESTIONS = ("predict", "versions", "rollback", "import", "samples", "relabel", "forget", "status", UPDATE)
 
 
 @dataclass
@@ -52,6 +52,8 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
             return answers.versions()
         case "rollback":
             return answers.roll_back(given.number("to"))
+        case "import":
+            return answers.import_session(given.text("folder") or "")
         case "samples":
             return answers.samples(given.text("label"), given.number("limit"), given.number("offset") or 0)
         case "relabel":

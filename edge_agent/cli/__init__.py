@@ -14,7 +14,7 @@ import click
 from edge_agent import __version__
 from edge_agent.cli.output import complain, streams
 from edge_agent.cli.settings import Settings
-from edge_agent.errors import ConfigError, EdgeAgentError, UserError
+from edge_agent.errors import ConfigError, EdgeAgentError, MLCreateError, MLCreateErrorCode, UserError
 
 COMMANDS = {
     "init": "edge_agent.cli.setup:init",
@@ -27,6 +27,7 @@ COMMANDS = {
     "update": "edge_agent.cli.versions:update",
     "versions": "edge_agent.cli.versions:versions",
     "rollback": "edge_agent.cli.versions:rollback",
+    "train": "edge_agent.cli.train:train",
     "predict": "edge_agent.cli.predict:predict",
     "evaluate": "edge_agent.cli.predict:evaluate",
     "export": "edge_agent.cli.export:export",
@@ -40,6 +41,16 @@ USERS_ERRORS = frozenset(
     {errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ELOOP, errno.EINVAL}
 )
 """What the system says of a path that a person should have written differently."""
+
+USERS_CREATE_ERRORS = frozenset(
+    {
+        MLCreateErrorCode.INCOMPATIBLE_PARAMETERS,
+        MLCreateErrorCode.MODIFIED_TRAINING_DATA,
+        MLCreateErrorCode.IO,
+        MLCreateErrorCode.TYPE,
+    }
+)
+"""What a person mends who trains a classifier: other parameters, other pictures, another folder."""
 
 GLOBAL_OPTIONS = ("--home", "--config")
 
@@ -139,6 +150,8 @@ def _run_command(arguments: list[str]) -> int:
         return 2
     except UserError as error:
         return complain(str(error), status=2)
+    except MLCreateError as error:
+        return complain(str(error), status=2 if error.code in USERS_CREATE_ERRORS else 1)
     except EdgeAgentError as error:
         return complain(str(error), status=1)
     except BrokenPipeError:

@@ -9,9 +9,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from edge_agent.ml.metrics import MLClassifierMetrics
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
@@ -97,6 +100,23 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
             for text, width, right in zip(line, widths, numeric, strict=True)
         ]
         print("  ".join(parts).rstrip())
+
+
+MISTAKES = 10
+"""So many kinds of mistakes are shown, the most frequent ones."""
+
+
+def print_metrics(metrics: MLClassifierMetrics) -> None:
+    """The table of the labels, and what is taken for what."""
+    print_table(
+        ("label", "count", "precision", "recall"),
+        [
+            (row["label"], row["count"], percent(row["precision"]), percent(row["recall"]))
+            for row in metrics.per_class_rows()
+        ],
+    )
+    for row in metrics.mistakes()[:MISTAKES]:
+        click.echo(f"{row['count']} x {row['true']} taken for {row['predicted']}")
 
 
 def percent(value: float | None) -> str:

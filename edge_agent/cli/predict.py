@@ -10,12 +10,17 @@ from typing import Any
 import click
 
 from edge_agent.agent.labels import clean_label
-from edge_agent.cli.output import json_option, percent, print_json, print_table, progress
-from edge_agent.cli.settings import Settings
+from edge_agent.cli.output import json_option, percent, print_json, print_metrics, progress
+from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import UserError
 
 FILES_A_QUESTION = 32
 """Open files that travel with one question; small enough that other questions get their turn in between."""
+
+
+session_option = click.option(
+    "--session", "folder", metavar="S", help="Ask what was trained in this session instead of the agent."
+)
 
 
 @click.command()
@@ -24,14 +29,21 @@ FILES_A_QUESTION = 32
 @click.option(
     "--version", "number", type=click.IntRange(min=1), help="Ask this version instead of the current one."
 )
+@session_option
 @json_option
 @click.pass_obj
 def predict(
-    settings: Settings, paths: tuple[str, ...], top: int | None, number: int | None, *, as_json: bool
+    settings: Settings,
+    paths: tuple[str, ...],
+    top: int | None,
+    number: int | None,
+    folder: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Classify pictures: files, or all files below folders."""
     files = [file for path in paths for file in pictures_below(Path(path))]
-    answers = classify(settings, files, top=top, version=number)
+    answers = classify(settings, files, top=top, version=number, session=folder)
     if as_json:
         print_json(answers)
     else:
@@ -42,25 +54,28 @@ def predict(
 
 
 @click.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("labelled", metavar="DIR")
 @click.option(
     "--version", "number", type=click.IntRange(min=1), help="Judge this version instead of the current one."
 )
+@session_option
 @json_option
 @click.pass_obj
-def evaluate(settings: Settings, folder: str, number: int | None, *, as_json: bool) -> None:
-    """Measure a version on the labelled pictures DIR/<label>/*."""
+def evaluate(
+    settings: Settings, labelled: str, number: int | None, folder: str | None, *, as_json: bool
+) -> None:
+    """Measure a version, or what a session trained, on the labelled pictures DIR/<label>/*."""
     from edge_agent.ml.metrics import MLClassifierMetrics
 
-    truth = labelled_pictures(Path(folder))
-    answers = classify(settings, [path for path, _ in truth], top=1, version=number)
+    truth = labelled_pictures(Path(labelled))
+    answers = classify(settings, [path for path, _ in truth], top=1, version=number, session=folder)
     usable = [
         (label, answer) for (_, label), answer in zip(truth, answers, strict=True) if not answer["error"]
     ]
     unreadable = [answer for answer in answers if answer["error"]]
     if not usable:
         raise UserError(
-            f"{folder}: no picture could be read; the first: {answers[0]['path']}: {answers[0]['error']}"
+            f"{labelled}: no picture could be read; the first: {answers[0]['path']}: {answers[0]['error']}"
         )
     metrics = MLClassifierMetrics.from_labels(
         [label for label, _ in usable], [answer["label"] for _, answer in usable]
@@ -77,29 +92,31 @@ def evaluate(settings: Settings, folder: str, number: int | None, *, as_json: bo
     if as_json:
         print_json(document)
         return
-    click.echo(
-        f"version {document['version']}: {percent(metrics.accuracy)} of {metrics.count} pictures right"
-    )
-    print_table(
-        ("label", "count", "precision", "recall"),
-        [
-            (label, row["count"], percent(row["precision"]), percent(row["recall"]))
-            for label, row in sorted(metrics.per_class.items())
-        ],
-    )
-    wrong = sorted(
-        (row for row in metrics.confusion if row["true"] != row["predicted"]), key=lambda row: -row["count"]
-    )
-    for row in wrong[:10]:
-        click.echo(f"{row['count']} x {row['true']} taken for {row['predicted']}")
+    judged = folder if document["version"] is None else f"version {document['version']}"
+    click.echo(f"{judged}: {percent(metrics.accuracy)} of {metrics.count} pictures right")
+    print_metrics(metrics)
     for answer in unreadable:
         click.echo(f"{answer['path']}: {answer['error']}", err=True)
 
 
 def classify(
-    settings: Settings, files: Sequence[Path], *, top: int | None, version: int | None
+    settings: Settings,
+    files: Sequence[Path],
+    *,
+    top: int | None,
+    version: int | None,
+    session: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Ask about many files, a group at a time; a file that cannot be opened gets an answer with its error."""
+    """Ask about many files, a group at a time; a file that cannot be opened gets an answer with its error.
+
+    The agent is asked, or with `session` what was trained in that folder.
+    """
+    if session is not None:
+        if version is not None:
+            raise UserError(
+                "--version asks the agent, --session what was trained in a folder; say one of them"
+            )
+        return _classify_here(settings, files, expanded(session), top)
     answers: list[dict[str, Any]] = []
     with settings.session() as ask, progress("classifying", len(files)) as advance:
         for start in range(0, len(files), FILES_A_QUESTION):
@@ -107,6 +124,24 @@ def classify(
             answers += _ask_group(ask, group, top, version)
             advance(len(group))
     return answers
+
+
+def _classify_here(
+    settings: Settings, files: Sequence[Path], folder: Path, top: int | None
+) -> list[dict[str, Any]]:
+    from edge_agent.agent.answers import prediction
+    from edge_agent.cli.trained import looked_at
+    from edge_agent.ml.session_outcome import session_outcome
+
+    outcome = session_outcome(folder)
+    with progress("classifying", len(files)) as advance:
+        answers = []
+        for one in looked_at(settings, outcome, files):
+            answers.append(
+                prediction(str(one.path), one.features, one.error, outcome.model, version=None, top=top)
+            )
+            advance(1)
+        return answers
 
 
 def _ask_group(ask: Any, group: Sequence[Path], top: int | None, version: int | None) -> list[dict[str, Any]]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edge_agent.agent.agent import Agent
     from edge_agent.agent.asking import Ask
     from edge_agent.config import Config
+    from edge_agent.ml.augmentation import AugmentationSettings
+    from edge_agent.ml.feature_extractors import FeatureExtractorType
+    from edge_agent.ml.feature_source import FeatureSource
     from edge_agent.plugins import PluginHost
 
 CONFIG_NAME = "edge-agent.toml"
@@ -93,6 +96,17 @@ class Settings:
         from edge_agent.agent.agent import Agent
 
         return Agent(self.home, self.config, self.plugins(extra), drop_folder=drop_folder, watch=watch)
+
+    def open_source(
+        self, extractor: FeatureExtractorType, augmentation: AugmentationSettings | None = None
+    ) -> FeatureSource:
+        """What looks at pictures for a training session; with the agent's own runtime and limits, so that what
+        was learned suits it. Raises `ExtractorError` or `UserError` for an extractor that cannot be used.
+        """
+        from edge_agent.vision.feature_source import open_feature_source
+
+        config = self.config
+        return open_feature_source(extractor, augmentation, pictures=config.pictures, config=config.extractor)
 
     def need_home(self) -> None:
         """Raise `NotFoundError` when there is no state directory: asking must not create one."""

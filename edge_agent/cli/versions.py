@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
-from edge_agent.cli.output import json_option, moment, percent, print_json, print_table
-from edge_agent.cli.settings import Settings
+from edge_agent.cli.output import counted, json_option, moment, percent, print_json, print_table
+from edge_agent.cli.settings import Settings, expanded
+
+SHOWN = 5
+"""So many labels are named in a line."""
 
 
 @click.command()
@@ -33,11 +36,14 @@ def update(settings: Settings, *, force: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
-@click.pass_obj
-def versions(settings: Settings, *, as_json: bool) -> None:
-    """List the published versions, newest first."""
+@click.pass_context
+def versions(context: click.Context, *, as_json: bool) -> None:
+    """List the published versions, newest first; or import one."""
+    if context.invoked_subcommand is not None:
+        return
+    settings: Settings = context.obj
     rows = settings.ask("versions")
     if as_json:
         print_json(rows)
@@ -60,6 +66,36 @@ def versions(settings: Settings, *, as_json: bool) -> None:
             for row in rows
         ],
     )
+
+
+@versions.command(name="import")
+@click.argument("folder", metavar="SESSION")
+@json_option
+@click.pass_context
+def import_(context: click.Context, folder: str, *, as_json: bool) -> None:
+    """Serve what was trained in the session folder SESSION, as a new version.
+
+    It is not held against the current version: it is published because you say so, and `edge-agent rollback`
+    takes it back. The next update learns from the agent's own samples alone.
+    """
+    settings: Settings = context.obj
+    answer = settings.ask("import", {"folder": str(expanded(folder).absolute())})
+    if as_json or (context.parent is not None and context.parent.params["as_json"]):
+        print_json(answer)
+        return
+    accuracy = answer["accuracy"]
+    judged = "" if accuracy is None else f", {percent(accuracy)} right in its validation"
+    click.echo(
+        f"version {answer['version']} imported from {answer['session']}: knows"
+        f" {counted(len(answer['labels']), 'label')}, learned from {counted(answer['samples'], 'picture')}{judged}"
+    )
+    if answer["labels_without_samples"]:
+        missing = answer["labels_without_samples"]
+        shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+        click.echo(
+            f"the agent has no pictures of its own of {counted(len(missing), 'label')} ({shown}): its next update"
+            " will not know them; add pictures with `edge-agent add`, or drop the folders it was trained from"
+        )
 
 
 @click.command()

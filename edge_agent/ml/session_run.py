@@ -261,7 +261,8 @@ class _Run:
     ) -> MLCheckpoint:
         state = write = None
         if fit is not None:
-            state = FitState(fit.arrays(), {"fit": fit.describe(), "history": list(history)})
+            described = {"fit": fit.describe(), "history": list(history), "converged": fit.converged}
+            state = FitState(fit.arrays(), described)
             model = MLModel(
                 fit.head(), extractor_fingerprint=self._session.facts.fingerprint, is_writable=True
             )
