@@ -45,6 +45,7 @@ def test_the_readme_follows_its_order() -> None:
     assert titles == [
         "Two commands",
         "Sixty seconds to your own first version",
+        "Train from a folder",
         "What happens when things go wrong",
         "Plugins",
         "Deploy",
@@ -76,6 +77,7 @@ def test_sixty_seconds_to_a_first_version(tmp_path: Path) -> None:
     )
     write_pictures(project / "pictures", per_label=6, seed=3, labels=["mug", "key", "umbrella"])
     write_pictures(project / "pictures" / "test", per_label=2, seed=4, labels=["mug", "key"])
+    write_pictures(project / "pictures" / "train", per_label=6, seed=3, labels=["mug", "key"])
     (project / "pictures" / "unseen").mkdir()
     for label, paths in write_pictures(
         tmp_path / "drawn", per_label=2, seed=5, labels=["mug", "key", "umbrella"]
@@ -109,3 +111,5 @@ def test_sixty_seconds_to_a_first_version(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "version 1 published: knows 2 labels, learned from 12 pictures" in done.stdout
+    assert "learned 2 labels from 12 pictures" in done.stdout
+    assert "imported from" in done.stdout

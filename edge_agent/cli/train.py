@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Truth = Sequence[tuple[Path, str]]
 
 INTERRUPTED = 130
+LISTENING_SECONDS = 0.2
 
 
 @click.command()
@@ -96,7 +97,10 @@ def _trained(settings: Settings, session: MLTrainingSession, truth: Truth, *, qu
 def _ended(job: MLJob[MLImageClassifier]) -> MLImageClassifier:
     """Wait; an interruption stops the job at the next file or iteration, a second one does not wait for that."""
     try:
-        return job.result()
+        while True:
+            # A signal may reach the job's thread; this one hears of it when it wakes.
+            with suppress(TimeoutError):
+                return job.result(timeout=LISTENING_SECONDS)
     except KeyboardInterrupt:
         job.cancel()
         with suppress(MLCreateError):

@@ -72,6 +72,7 @@ class TrainingBar:
             completed=progress.item_count,
             total=progress.total_item_count,
             accuracy=", ".join(f"{word} {percent(share)}" for word, share in known),
+            refresh=progress.item_count == progress.total_item_count,
         )
 
     def say(self, text: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edge_agent.agent.agent import Agent
@@ -17,10 +18,15 @@ from edge_agent.agent.home import Home
 from edge_agent.agent.stages import MakeEngine
 from edge_agent.cli import run_command
 from edge_agent.cli.settings import Settings
-from edge_agent.config import Config, DropFolderConfig, UpdateConfig
+from edge_agent.config import Config, DropFolderConfig, ExtractorConfig, PicturesConfig, UpdateConfig
 from edge_agent.default_plugins import built_in_plugins
+from edge_agent.default_plugins.extractors import CARD_PATH
+from edge_agent.ml.augmentation import AugmentationSettings
+from edge_agent.ml.feature_extractors import FeatureExtractorType
 from edge_agent.plugins import load_plugins
-from edge_agent.testing import FakeEngine, drop_texts
+from edge_agent.testing import FAKE_FEATURES, FakeClock, FakeEngine, drop_texts
+from edge_agent.vision.feature_source import EngineFeatureSource
+from edge_agent.vision.preprocessing import load_card
 
 QUICK = Config(drop_folder=DropFolderConfig(settle_seconds=0), update=UpdateConfig(quiet_seconds=0))
 PATIENT = Config(
@@ -133,3 +139,54 @@ def running(learned: Shell) -> Iterator[Shell]:
 def fake_settings(shell: Shell) -> FakeSettings:
     """Settings of the state directory, for a command that is invoked directly."""
     return FakeSettings(str(shell.home))
+
+
+class TextSources:
+    """What looks at text pictures for training sessions; counts the looks."""
+
+    def __init__(self) -> None:
+        self.fingerprint = "fake:1"
+        self.engines: list[FakeEngine] = []
+        self.before_look: Callable[[int], None] = lambda _number: None
+
+    @property
+    def looks(self) -> int:
+        """At so many pictures and copies was looked in all."""
+        return sum(engine.extracted for engine in self.engines)
+
+    def open_source(
+        self,
+        _settings: Settings,
+        extractor: FeatureExtractorType,  # text pictures are looked at in one way
+        augmentation: AugmentationSettings | None = None,
+    ) -> EngineFeatureSource:
+        """A source over an engine for text pictures."""
+        sources = self
+
+        class Watched(FakeEngine):
+            def _look(self, key: object, data: bytes, variant: str = "") -> Any:
+                sources.before_look(sources.looks)
+                return super()._look(key, data, variant)
+
+        card = msgspec.structs.replace(load_card(CARD_PATH), n_features=FAKE_FEATURES)
+        engine = Watched(
+            card,
+            PicturesConfig(),
+            ExtractorConfig(),
+            monotonic=FakeClock(),
+            fingerprint=self.fingerprint,
+        )
+        self.engines.append(engine)
+        return EngineFeatureSource(card, engine=engine)
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> TextSources:
+    """Training sessions look at text pictures."""
+    sources = TextSources()
+    monkeypatch.setattr(
+        Settings,
+        "open_source",
+        lambda self, extractor, augmentation=None: sources.open_source(self, extractor, augmentation),
+    )
+    return sources

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.agent.home import Home
+from edge_agent.cli.pictures import write_pictures
 from edge_agent.config import PicturesConfig
 from edge_agent.default_plugins.extractors import CARD_PATH
 from edge_agent.ml.batches import MatrixBatchProvider
@@ -166,6 +167,28 @@ def test_a_damaged_version_is_not_exported(shell: Shell, card: ExtractorCard, tm
     assert done.status == 1
     assert "not what was written" in done.err
     assert list(tmp_path.glob("*.tflite")) == []
+
+
+def test_what_a_session_trained_is_exported(shell: Shell, tmp_path: Path) -> None:
+    """Pictures that were learned from are shown to both; the file answers as `predict --session` does."""
+    write_pictures(tmp_path / "data", 4, seed=5, labels=["leaf", "mug"])
+    shell.ask("train", tmp_path / "data", "--session", tmp_path / "s")
+    told = shell.ask("export", tmp_path / "x.tflite", "--session", tmp_path / "s")
+
+    assert (told["version"], told["session"], told["labels"]) == (None, str(tmp_path / "s"), ["leaf", "mug"])
+    assert told["compared"] == 4 + 2
+    assert not shell.home.exists()
+    said = read_model_card((tmp_path / "x.tflite").read_bytes())
+    assert said is not None
+    assert said.description == "Tells 2 labels apart; learned from 8 pictures by edge-agent."
+    fused = load_interpreter((tmp_path / "x.tflite").read_bytes())
+    for answer in shell.ask("predict", tmp_path / "data", "--session", tmp_path / "s"):
+        pixels = decode(Path(answer["path"]).read_bytes(), limits=PicturesConfig(), target=(224, 224)).pixels
+        assert abs(fused.run(pixels[None])[0].max() - answer["probability"]) < 0.001
+    assert (
+        f"{tmp_path / 's'} exported to"
+        in shell.run("export", tmp_path / "x.tflite", "--session", tmp_path / "s").out
+    )
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ from edge_agent.testing import FakeEngine, drop_texts
 from edge_agent.vision.engine import EngineFacts
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import FakeSettings, Shell
+    from pathlib import Path
+
+    from tests.cli.conftest import FakeSettings, Shell, TextSources
 
 
 def test_versions_are_listed_newest_first(learned: Shell) -> None:
@@ -76,3 +78,33 @@ def test_a_failed_update_is_a_failure(learned: Shell, fake_settings: FakeSetting
     assert "no runtime is installed" in done.stdout
     done = CliRunner().invoke(update, ["--json"], obj=fake_settings)
     assert (done.exit_code, json.loads(done.stdout)["state"]) == (1, "failed")
+
+
+def test_a_session_is_imported_as_a_version(running: Shell, texts: TextSources, tmp_path: Path) -> None:
+    """The running agent publishes it; `versions` alone still lists; people are told what comes of it."""
+    for word in ("cat", "owl"):
+        drop_texts(tmp_path / "data", word, [f"{word} {number}" for number in range(5)])
+    running.ask("train", tmp_path / "data", "--session", tmp_path / "s")
+    told = running.ask("versions", "import", tmp_path / "s")
+    assert (told["version"], told["previous"], told["labels"]) == (3, 2, ["cat", "owl"])
+    assert (told["labels_without_samples"], told["accuracy"], told["current"]) == (["owl"], None, True)
+    done = running.run("versions", "import", tmp_path / "s")
+    assert f"version 4 imported from {tmp_path / 's'}: knows 2 labels, learned from 10 pictures" in done.out
+    assert "no pictures of its own of 1 label (owl)" in done.out
+    assert json.loads(running.run("versions", "--json", "import", tmp_path / "s").out)["version"] == 5
+    assert [row["version"] for row in running.ask("versions")] == [5, 4, 3, 2, 1]
+    assert running.run("rollback", 2).status == 0
+    assert texts.looks == 10
+
+
+def test_what_cannot_be_imported_is_one_line(running: Shell, texts: TextSources, tmp_path: Path) -> None:
+    """No session there, or one of another extractor; the agent goes on with what it has."""
+    texts.fingerprint = "fake:2"
+    for word in ("cat", "owl"):
+        drop_texts(tmp_path / "data", word, [f"{word} {number}" for number in range(5)])
+    running.ask("train", tmp_path / "data", "--session", tmp_path / "s")
+    for folder, words in ((tmp_path / "none", "no training session"), (tmp_path / "s", "'fake:2'")):
+        done = running.run("versions", "import", folder)
+        assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
+        assert words in done.err
+    assert running.ask("status")["version"] == 2
