@@ -23,6 +23,7 @@ from edge_agent.ml.session_folder import (
     FORMAT,
     GIVEN,
     TRAINING,
+    DataFile,
     SessionFacts,
     change,
     change_on_disk,
@@ -188,15 +189,22 @@ class MLTrainingSession:
         if not self.parameters.accepts_modified_data:
             raise modified(self.folder, found)
         gone = set(found.removed)
-        images: dict[str, list[Path]] = {}
+        parts: dict[bool, dict[str, list[Path]]] = {False: {}, True: {}}
         for one in self.facts.files:
-            if one.key.path not in gone and one.role != GIVEN:
-                images.setdefault(one.label, []).append(Path(one.key.path))
-        self.take_data(listed(images))
+            if one.key.path not in gone:
+                parts[one.role == GIVEN].setdefault(one.label, []).append(Path(one.key.path))
+        given = [DataFile(key, label, GIVEN) for key, label in listed(parts[True])]
+        self.take_data(listed(parts[False]), given)
 
-    def take_data(self, now: list[tuple[FileKey, str]]) -> None:
-        """Go on with these files: those known keep their part, training begins anew."""
-        files = merged(self.facts.files, now, self.model_parameters)
+    def take_data(self, now: list[tuple[FileKey, str]], given: list[DataFile] | None = None) -> None:
+        """Go on with these files: those known keep their part, training begins anew.
+
+        `given` are the files to validate by, where they are not those of before.
+        """
+        known = self.facts.files
+        if given is not None:
+            known = [one for one in known if one.role != GIVEN] + given
+        files = merged(known, now, self.model_parameters)
         self.remove_checkpoints(lambda one: one.phase is MLPhase.TRAINING)
         self._write(files=files)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
+from edge_agent.ml.augmentation import ImageAugmentationOptions
 from edge_agent.ml.batches import MatrixBatchProvider
-from edge_agent.ml.classifier_metadata import created_metadata
+from edge_agent.ml.classifier_metadata import DESCRIPTION, created_metadata
 from edge_agent.ml.classifier_parameters import ClassifierType, ModelAlgorithmType, ModelParameters
 from edge_agent.ml.data_source import DataSource
 from edge_agent.ml.feature_extractors import FeatureExtractorType
@@ -87,6 +88,27 @@ def test_checklist_140_training_and_validation_are_measured(pictures: Path) -> N
     assert without.training_metrics.count == 36
     assert not without.validation_metrics.is_valid
     assert "no pictures to validate by" in str(without.validation_metrics.error)
+
+
+def test_checklist_105_119_files_by_label_are_taken_everywhere(pictures: Path) -> None:
+    """A dictionary trains and is evaluated on like a source; what is neither is refused before anything else."""
+    files = {label: sorted((pictures / label).iterdir()) for label in LABELS}
+
+    classifier = MLImageClassifier(training_data=files, open_source=NumberSource())
+
+    assert classifier.training_metrics.count == 36
+    assert classifier.evaluation(on=files).accuracy == 1.0
+    for wrong in ("text", 17, [("cat", [])]):
+        with pytest.raises(MLCreateError) as caught:
+            MLImageClassifier.make_training_session(wrong)  # type: ignore[arg-type]
+        assert caught.value.code is MLCreateErrorCode.TYPE
+
+
+def test_checklist_110_copies_go_by_apples_name_too() -> None:
+    """`augmentation_options` is `augmentation`."""
+    given = ModelParameters(augmentation=ImageAugmentationOptions.FLIP | ImageAugmentationOptions.CROP)
+
+    assert given.augmentation_options is given.augmentation
 
 
 def test_checklist_111_validation_may_have_pictures_of_its_own(pictures: Path, tmp_path: Path) -> None:
@@ -281,6 +303,12 @@ def test_checklist_147_148_metadata_is_written_and_read_back(
     first, second = MLModel.load(tmp_path / "a").metadata, MLModel.load(tmp_path / "b").metadata
     assert (first.author, first.description, first.creator_defined) == ("Ada", "Leaves", {"k": "v"})
     assert (second.author, second.version_string) == (getpass.getuser(), "1")
+    assert (second.description, second.license) == (DESCRIPTION, "")
+    classifier.write(to_file=str(tmp_path / "c"))
+    assert MLModel.load(tmp_path / "c").metadata == second
+    for wrong in ({}, {"to": tmp_path / "d", "to_file": "e"}):
+        with pytest.raises(TypeError):
+            classifier.write(**wrong)
 
 
 def test_checklist_149_the_whole_is_an_updatable_pipeline(real: tuple[MLImageClassifier, Path]) -> None:

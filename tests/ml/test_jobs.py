@@ -131,9 +131,16 @@ def test_checklist_137_138_phases_and_metrics_have_apples_names() -> None:
         "evaluating",
         "inferencing",
     ]
-    assert [one.value for one in MLProgress.Metric][:4] == [
+    assert [one.value for one in MLProgress.Metric] == [
         "accuracy",
         "loss",
         "validation_accuracy",
         "validation_loss",
+        "maximum_error",
+        "root_mean_squared_error",
+        "validation_maximum_error",
+        "validation_root_mean_squared_error",
+        "content_loss",
+        "style_loss",
+        "stylized_image_url",
     ]

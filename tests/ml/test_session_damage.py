@@ -103,14 +103,26 @@ def test_checklist_136_without_one_checkpoint_that_can_be_read_training_begins_a
     assert learned(run(begun(tmp_path))) == whole
 
 
+def cut(content: bytes) -> bytes:
+    """The end is missing."""
+    return content[:100]
+
+
+def turned(content: bytes) -> bytes:
+    """One bit of the features is another."""
+    at = content.index(b"rows.npy") + 200
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("harm", [cut, turned])
 def test_checklist_134_a_damaged_block_of_features_is_mended(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, harm: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Only its files are looked at again; the rest of the session stays what it is."""
     session = begun(tmp_path)
     whole = learned(run(session))
     path = sorted((tmp_path / "session" / "features").iterdir())[1]
-    path.write_bytes(path.read_bytes()[:100])
+    path.write_bytes(harm(path.read_bytes()))
     source = NumberSource()
 
     assert learned(run(begun(tmp_path), source)) == whole
@@ -239,6 +251,24 @@ def test_validation_pictures_of_an_unknown_label_count_as_wrong(tmp_path: Path) 
         assert classifier.labels == LABELS
         assert classifier.result is not None
         assert ("validation_loss" in classifier.result.history[-1]) == (accuracy > 0)
+
+
+def test_checklist_127_validation_pictures_may_change_too(tmp_path: Path) -> None:
+    """One that is gone is done without, one that changed is looked at again."""
+    other = picture_folder(tmp_path / "other", per_label=2)
+    parameters = ModelParameters(
+        validation=ValidationData.data_source(DataSource.labeled_directories(at=other))
+    )
+    run(begun(tmp_path, parameters))
+    (other / "cat" / "000.jpg").unlink()
+    write_picture(other / "dog" / "001.jpg", "dog", 12345)
+    refused(lambda: run(begun(tmp_path, parameters)), Code.MODIFIED_TRAINING_DATA, "1 removed", "1 changed")
+    source = NumberSource()
+
+    classifier = run(begun(tmp_path, parameters, accepts_modified_data=True), source)
+
+    assert classifier.validation_metrics.count == 5
+    assert len(source.looked) == 1
 
 
 def test_the_same_pixels_twice_are_two_pictures(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
-from edge_agent.ml.augmentation import AugmentationSettings, ImageAugmentationOptions
+from edge_agent.ml.augmentation import AugmentationSettings, ImageAugmentationOptions, variants
+from edge_agent.ml.checkpoints import MLCheckpoint
 from edge_agent.ml.classifier_parameters import ClassifierType, ModelAlgorithmType, ModelParameters
 from edge_agent.ml.data_source import DataSource
 from edge_agent.ml.image_classifier import MLImageClassifier
@@ -95,6 +98,28 @@ def test_checklist_120_121_a_session_waits_until_it_is_resumed(tmp_path: Path) -
     assert source.closed == 1
 
 
+def test_checklist_120_123_train_answers_a_running_job_at_once(tmp_path: Path) -> None:
+    """Before anything was looked at; called again for the same folder it goes on there."""
+    go = threading.Event()
+
+    class Waiting(NumberSource):
+        def extract(self, wanted: Any) -> Any:
+            assert go.wait(WAIT)
+            yield from super().extract(wanted)
+
+    data, where = DataSource.labeled_directories(at=tmp_path / "data"), in_folder(tmp_path / "session")
+    source = Waiting()
+    job = MLImageClassifier.train(data, session_parameters=where, open_source=source)
+
+    assert not job.is_finished
+    assert source.looked == []
+    go.set()
+    classifier = job.result(WAIT)
+    again = MLImageClassifier.train(data, session_parameters=where, open_source=source)
+    assert learned(again.result(WAIT)) == learned(classifier)
+    assert len(source.looked) == 36
+
+
 def test_checklist_119_the_constructor_trains_here_and_now(tmp_path: Path) -> None:
     """It raises what goes wrong; without data or with both kinds of beginning it cannot be called."""
     data = DataSource.labeled_directories(at=tmp_path / "data")
@@ -155,6 +180,11 @@ def test_checklist_130_checkpoints_come_in_both_phases(tmp_path: Path) -> None:
     assert told[3] == (MLPhase.TRAINING, 15)
     assert [(one.phase, one.iteration) for one in session.checkpoints] == told
     assert session.iteration == told[-1][1]
+    for one in session.checkpoints:
+        assert one.url.parent == tmp_path / "session" / "checkpoints"
+        assert one.date >= session.date
+        assert MLCheckpoint.from_json(json.loads(json.dumps(one.to_json()))) == one
+        assert set(one.metrics) == ({"loss", "accuracy"} if one.phase is MLPhase.TRAINING else set())
 
 
 def test_checklist_131_any_checkpoint_of_training_makes_a_classifier(tmp_path: Path) -> None:
@@ -398,6 +428,13 @@ def test_checklist_117_only_training_pictures_are_augmented(tmp_path: Path) -> N
         looks[one.key.path] = 1 if one.key.path in held else 4
     assert len(held) == 9
     assert len(source.looked) == sum(looks.values()) == 27 * 4 + 9
+    flips = variants(ImageAugmentationOptions.FLIP)
+    for one, kept in zip(
+        session.facts.files, session.cache.all([one.key for one in session.facts.files]), strict=True
+    ):
+        text = Path(one.key.path).read_text(encoding="utf-8")
+        wanted = [None] if one.key.path in held else [None, *flips]
+        np.testing.assert_array_equal(kept.rows, [source.row(text, variant) for variant in wanted])
 
 
 def test_checklist_118_seed_and_strengths_reach_the_extractor(tmp_path: Path) -> None:
