@@ -109,8 +109,8 @@ def cut(content: bytes) -> bytes:
 
 
 def turned(content: bytes) -> bytes:
-    """One bit of the features is another."""
-    at = content.index(b"rows.npy") + 200
+    """One bit of the features is another, so late that opening the block does not see it."""
+    at = content.index(b"rows.npy") + 30_000
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
@@ -120,14 +120,15 @@ def test_checklist_134_a_damaged_block_of_features_is_mended(
 ) -> None:
     """Only its files are looked at again; the rest of the session stays what it is."""
     session = begun(tmp_path)
-    whole = learned(run(session))
+    whole = learned(run(session, NumberSource(n_features=1024)))
     path = sorted((tmp_path / "session" / "features").iterdir())[1]
     path.write_bytes(harm(path.read_bytes()))
-    source = NumberSource()
+    source = NumberSource(n_features=1024)
 
     assert learned(run(begun(tmp_path), source)) == whole
 
     assert len(source.looked) == 10
+    assert not path.exists()
     assert f"{path}: damaged" in caplog.text
 
 
