@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
@@ -27,6 +27,8 @@ class ClassifierType:
     @classmethod
     def logistic_regressor(cls, *, l2: float | None = None) -> ClassifierType:
         """Multinomial logistic regression; `l2` is the strength of its penalty, None for the default."""
+        if l2 is not None and (isinstance(l2, bool) or not isinstance(l2, Real)):
+            raise _wrong(f"l2 is a number, not {l2!r}")
         return cls("logistic", {} if l2 is None else {"l2": float(l2)})
 
     @classmethod
@@ -61,6 +63,12 @@ class ModelAlgorithmType:
 
     feature_extractor: FeatureExtractorType
     classifier: ClassifierType
+
+    def __post_init__(self) -> None:
+        """Raise `MLCreateError` TYPE for a part that is another kind of value."""
+        for name, kind in (("feature_extractor", FeatureExtractorType), ("classifier", ClassifierType)):
+            if not isinstance(getattr(self, name), kind):
+                raise _wrong(f"{name} is a {kind.__name__}, not {getattr(self, name)!r}")
 
     @classmethod
     def transfer_learning(

@@ -42,6 +42,7 @@ from edge_agent.ml.training_progress import MLPhase
 from edge_agent.ml.training_session import (
     MLTrainingSession,
     MLTrainingSessionParameters,
+    expect,
     open_session,
     restored_session,
 )
@@ -119,8 +120,8 @@ class MLImageClassifier:
         """
         return open_session(
             _source_of(training_data),
-            parameters or _ModelParameters(),
-            session_parameters or MLTrainingSessionParameters(),
+            _ModelParameters() if parameters is None else parameters,
+            MLTrainingSessionParameters() if session_parameters is None else session_parameters,
         )
 
     @classmethod
@@ -170,6 +171,7 @@ class MLImageClassifier:
         self._head_model = MLModel(result.head, extractor_fingerprint=result.fingerprint, is_writable=True)
 
     def _take_checkpoint(self, checkpoint: MLCheckpoint) -> None:
+        expect(checkpoint, MLCheckpoint)
         if checkpoint.phase is not MLPhase.TRAINING:
             raise MLCreateError(
                 MLCreateErrorCode.GENERIC,
@@ -263,7 +265,7 @@ class MLImageClassifier:
 
         Raises `MLCreateError`: TYPE for one path where several belong, IO when the extractor cannot be used.
         """
-        if isinstance(from_, str | bytes | Path):
+        if isinstance(from_, str | bytes | Path) or not isinstance(from_, Iterable):
             raise MLCreateError(MLCreateErrorCode.TYPE, f"a list of pictures is expected, not {from_!r}")
         try:
             with closing(self._open_source(self.model_parameters.algorithm.feature_extractor)) as source:
@@ -317,6 +319,7 @@ def _job(
     open_source: SourceOpener,
     made: Callable[[SessionResult], Any] = lambda result: result,
 ) -> MLJob[Any]:
+    expect(session, MLTrainingSession)
     parameters = session.model_parameters
     opened = partial(open_source, parameters.algorithm.feature_extractor, parameters.augmentation_settings)
     return MLJob(lambda job: made(run_session(session, job, opened)))

@@ -60,7 +60,8 @@ class MLTrainingSessionParameters:
 
     def __post_init__(self) -> None:
         if self.session_directory is not None:
-            if not isinstance(self.session_directory, str | Path):
+            given = self.session_directory
+            if not isinstance(given, str | Path) or not str(given) or "\0" in str(given):
                 raise _wrong(f"session_directory is a path, not {self.session_directory!r}")
             object.__setattr__(self, "session_directory", Path(self.session_directory))
         for name in ("report_interval", "checkpoint_interval", "iterations"):
@@ -239,8 +240,11 @@ def open_session(
     """A new session, or the one that lies in the folder already.
 
     Raises `MLCreateError`: IO when nothing is found to learn from or the folder cannot be used,
-    INCOMPATIBLE_PARAMETERS and MODIFIED_TRAINING_DATA when the session there began otherwise.
+    INCOMPATIBLE_PARAMETERS and MODIFIED_TRAINING_DATA when the session there began otherwise, TYPE for
+    parameters that are none and when there is one label only.
     """
+    expect(parameters, ModelParameters)
+    expect(session_parameters, MLTrainingSessionParameters)
     folder = session_parameters.session_directory
     if folder is None:
         try:
@@ -284,6 +288,7 @@ def open_session(
 
 def restored_session(session_parameters: MLTrainingSessionParameters) -> MLTrainingSession:
     """The session in a folder, from what lies there alone; raises `MLCreateError` IO when there is none."""
+    expect(session_parameters, MLTrainingSessionParameters)
     folder = session_parameters.session_directory
     if folder is None:
         raise MLCreateError(MLCreateErrorCode.IO, "a session is restored from its folder: session_directory")
@@ -295,6 +300,12 @@ def restored_session(session_parameters: MLTrainingSessionParameters) -> MLTrain
         if error.code is MLCreateErrorCode.IO:
             raise
         raise damaged(Path(folder) / FILE, str(error)) from error
+
+
+def expect(value: object, kind: type) -> None:
+    """Raises `MLCreateError` TYPE for a value of another kind."""
+    if not isinstance(value, kind):
+        raise _wrong(f"{kind.__name__} is expected, not {value!r}")
 
 
 def incompatible(name: str, original: Any, new: Any) -> MLCreateError:

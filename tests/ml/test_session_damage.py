@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ExtractorError, MLCreateError, MLCreateErrorCode
-from edge_agent.ml.augmentation import Variant
+from edge_agent.ml.augmentation import ImageAugmentationOptions, Variant
 from edge_agent.ml.classifier_parameters import ClassifierType, ModelAlgorithmType, ModelParameters
 from edge_agent.ml.data_source import DataSource
 from edge_agent.ml.feature_extractors import FeatureExtractorType
 from edge_agent.ml.feature_source import ExtractedFeatures
 from edge_agent.ml.image_classifier import MLImageClassifier
 from edge_agent.ml.jobs import MLJob
-from edge_agent.ml.splitting import ValidationData
+from edge_agent.ml.splitting import MLSplitStrategy, ValidationData
 from edge_agent.ml.training_progress import MLPhase
 from edge_agent.ml.training_session import MLTrainingSession, MLTrainingSessionParameters
 from edge_agent.vision.feature_source import open_feature_source
@@ -348,6 +348,49 @@ def test_checklist_115_139_an_extractor_that_cannot_be_used_is_an_error_of_creat
     broken = MLImageClassifier(checkpoint=begun(tmp_path).checkpoints[-1], open_source=Dying())
     refused(lambda: broken.prediction(from_="a.jpg"), Code.IO, "the engine died")
     refused(lambda: classifier.predictions(from_="a.jpg"), Code.TYPE, "a list of pictures")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda data: MLImageClassifier(data, parameters=3),
+        lambda data: MLImageClassifier(3),
+        lambda data: MLImageClassifier(checkpoint=3),
+        lambda data: MLImageClassifier.make_training_session(data, session_parameters="Session"),
+        lambda data: MLImageClassifier.restore_training_session("Session"),
+        lambda data: MLImageClassifier.resume(data),
+        lambda data: MLTrainingSessionParameters(session_directory=""),
+        lambda data: MLTrainingSessionParameters(session_directory="a\0b"),
+        lambda data: ModelAlgorithmType.transfer_learning(3),
+        lambda data: ModelAlgorithmType.transfer_learning(classifier="lda"),
+        lambda data: ClassifierType.logistic_regressor(l2="x"),
+        lambda data: MLImageClassifier(data, open_source=NumberSource()).predictions(from_=5),
+    ],
+)
+def test_checklist_139_another_kind_of_value_is_an_error_of_create_ml(
+    tmp_path: Path, call: Callable[[Any], object]
+) -> None:
+    """TYPE, in one line, from every call of the family."""
+    refused(lambda: call(DataSource.labeled_directories(at=tmp_path / "data")), Code.TYPE)
+
+
+def test_checklist_133_pictures_that_are_learned_from_need_their_copies(tmp_path: Path) -> None:
+    """A file that another session only validated by is looked at anew, and the other way round."""
+    flips = ImageAugmentationOptions.FLIP
+    halves = [ValidationData.split(MLSplitStrategy.fixed(0.25, seed=seed)) for seed in (1, 2)]
+    first, second = (
+        begun(tmp_path, ModelParameters(validation=one, augmentation=flips), f"session {number}")
+        for number, one in enumerate(halves)
+    )
+    run(first)
+    roles = {one.key: one.role for one in first.facts.files}
+    others = [one for one in second.facts.files if roles[one.key] != one.role]
+    second.reuse_extracted_features(first)
+    source = NumberSource()
+
+    run(second, source)
+
+    assert len(source.looked) == sum(4 if one.role == "training" else 1 for one in others) > 0
 
 
 def test_an_unknown_way_to_train_is_refused(tmp_path: Path) -> None:
