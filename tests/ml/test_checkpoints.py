@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.errors import MLCreateError, MLCreateErrorCode
+from edge_agent.errors import MLCreateError, MLCreateErrorCode, StoreError
 from edge_agent.ml.checkpoints import MOST_OF_EXTRACTION, CheckpointFolder, FitState, MLCheckpoint
 from edge_agent.ml.training_progress import MLPhase, MLProgressMetric
 
@@ -109,3 +109,26 @@ def test_only_the_last_of_extraction_stay(tmp_path: Path) -> None:
     extraction = [one.iteration for one in found if one.phase is MLPhase.EXTRACTING_FEATURES]
     assert extraction == list(range(40 - MOST_OF_EXTRACTION, 40))
     assert [one.iteration for one in found if one.phase is MLPhase.TRAINING] == list(range(1, 40))
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """The error of the model is told; the folder is as it was."""
+    kept = filled(tmp_path)
+    before = sorted((tmp_path / "checkpoints").iterdir())
+
+    def write_model(_: Path) -> None:
+        raise StoreError("no")
+
+    with pytest.raises(StoreError):
+        kept.add(MLPhase.TRAINING, 20, 4.0, {}, write_model=write_model)
+
+    assert sorted((tmp_path / "checkpoints").iterdir()) == before
+
+
+def test_a_clock_that_goes_back_does_not_turn_the_order(tmp_path: Path) -> None:
+    """The last one is that of the most iterations."""
+    kept = CheckpointFolder(tmp_path)
+    for iteration, date in ((1, 300.0), (2, 100.0), (10, 200.0)):
+        kept.add(MLPhase.TRAINING, iteration, date, {})
+
+    assert [one.iteration for one in kept.all()] == [1, 2, 10]

@@ -272,6 +272,22 @@ def test_checklist_127_validation_pictures_may_change_too(tmp_path: Path) -> Non
     assert len(source.looked) == 1
 
 
+def test_checklist_127_pictures_known_keep_their_part(tmp_path: Path) -> None:
+    """What was held out is never learned from later; of the new ones a share is held out too."""
+    parameters = ModelParameters(validation=ValidationData.split(MLSplitStrategy.fixed(0.25, seed=3)))
+    before = {one.key.path: one.role for one in begun(tmp_path, parameters).facts.files}
+    for number in range(100, 140):
+        write_picture(tmp_path / "data" / "cat" / f"{number}.jpg", "cat", number)
+
+    after = {
+        one.key.path: one.role for one in begun(tmp_path, parameters, accepts_modified_data=True).facts.files
+    }
+
+    assert {path: after[path] for path in before} == before
+    new = [role for path, role in after.items() if path not in before]
+    assert 3 <= new.count("validation") <= 20
+
+
 def test_the_same_pixels_twice_are_two_pictures(tmp_path: Path) -> None:
     """Copies of a file are learned as often as they are there."""
     shutil.copy(tmp_path / "data" / "cat" / "000.jpg", tmp_path / "data" / "cat" / "copy.jpg")
