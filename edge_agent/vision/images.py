@@ -109,6 +109,20 @@ def decode_upright(
     return _guarded(data, limits, lambda: _decoded(data, limits, None, orientation)).pixels
 
 
+def thumbnail(data: bytes, *, limits: PicturesConfig, side: int) -> bytes:
+    """A JPEG file of a picture, upright, in its proportions, at most `side` pixels wide and high.
+
+    Smaller pictures are not enlarged. Raises `ImageError` as `decode`.
+    """
+    # Decoded to a square of twice the size, which is then brought to the proportions.
+    decoded = decode(data, limits=limits, target=(2 * side, 2 * side))
+    scale = min(1.0, side / max(decoded.width, decoded.height))
+    size = (max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale)))
+    file = io.BytesIO()
+    Image.fromarray(decoded.pixels).resize(size, Image.Resampling.BILINEAR).save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
 def resize_region(
     pixels: npt.NDArray[np.uint8],
     box: tuple[float, float, float, float],
