@@ -31,6 +31,12 @@ STOREYS = """
     cli.settings
     cli.training_bar
     cli.output | cli.pictures | cli.training_time
+    report.page
+    report.sections
+    report.tables | report.plots | report.pictures
+    report.facts
+    report.verdict
+    report.markup | report.look
     agent.daemon
     agent.control | agent.asking
     agent.opening
@@ -69,7 +75,7 @@ STOREYS = """
     vision.witness
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
-    ml.fits.auto
+    ml.fits.auto | ml.label_errors | ml.learning_curve | vision.thumbnail_maker
     vision.comparison | vision.fused_head | vision.fused_input | vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
     ml.heads.logistic
@@ -94,7 +100,7 @@ STOREYS = """
     ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
-    store.lock | store.digests | vision.wire | ml.feature_source
+    store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
     ml.apportionment | ml.picture_labels
     config | hookspecs | ml.augmentation | ml.feature_extractors
@@ -113,6 +119,7 @@ DOORS = {
     "ai_edge_litert": {"vision.runtime"},
     "click": {"cli", "cli.*"},
     "fcntl": {"store.lock"},
+    "matplotlib": {"report.plots"},
     # What is imported by a text escapes the storeys: the public names, lazy commands, the runtime of two names.
     "importlib.import_module": {"ml.kinds", "", "cli", "vision.runtime"},
     "pluggy": {"hookspecs", "plugins"},
@@ -128,7 +135,13 @@ DOORS = {
     }
     | {"vision.wire", "vision.worker"},
     "sqlite3": {"store.database", "store.samples"},
-    "subprocess": {"vision.child", "vision.comparison", "vision.engine", "vision.trial"},
+    "subprocess": {
+        "vision.child",
+        "vision.comparison",
+        "vision.engine",
+        "vision.thumbnails",
+        "vision.trial",
+    },
     "tflite_runtime": {"vision.runtime"},
     "watchdog": {"agent.watch"},
     # Renaming and forcing to disk decide what survives a power cut; one module does it right for everybody.
@@ -152,6 +165,7 @@ ENGINE_SIDE = (
     "edge_agent.vision.images",
     "edge_agent.vision.runtime",
     "edge_agent.vision.signatures",
+    "edge_agent.vision.thumbnail_maker",
     "edge_agent.vision.trainable",
     "edge_agent.vision.trainable_head",
     "edge_agent.vision.trial",
