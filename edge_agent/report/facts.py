@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import ExtractorError, UserError
+from edge_agent.errors import ExtractorError, MLCreateError, MLCreateErrorCode, UserError
 from edge_agent.ml.diagnosis import data_advice, diagnose
 from edge_agent.ml.feature_cache import matrix
 from edge_agent.ml.feature_source import ExtractedFeatures
@@ -133,10 +133,17 @@ def report_facts(
     """Gather everything; the learning curve and the doubts about labels take the longest.
 
     `date` is when it was trained, that of the session unless given. Features come from the session's cache.
-    Raises `MLCreateError` IO when that is damaged.
+    Raises `MLCreateError` IO when that is damaged, `StoreError` when there is no room for many features.
     """
     cache = session.cache
     known = set(result.head.classes_)
+    lost = [one.key.path for one in session.facts.files if one.key not in cache]
+    if lost:
+        raise MLCreateError(
+            MLCreateErrorCode.IO,
+            f"{session.folder}: the features of {len(lost)} files are not there (first {printable_path(lost[0])});"
+            " resume the session, it looks at them again",
+        )
     files = [one for one in session.facts.files if cache.entry(one.key).error is None]
     X = _originals(session, files)
     judged = _judged(
@@ -218,7 +225,7 @@ def evaluated(
 def _originals(session: MLTrainingSession, files: Sequence[DataFile]) -> Any:
     """The features [n, D] of the files as they are, without those of their copies."""
     cache = session.cache
-    X = matrix(len(files), session.facts.n_features)
+    X = matrix(len(files), session.facts.n_features, session.folder)
     for start in range(0, len(files), BLOCK_FILES):
         block = files[start : start + BLOCK_FILES]
         rows, owners = cache.rows([one.key for one in block])

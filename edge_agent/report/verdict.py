@@ -29,7 +29,7 @@ def conclusion(
     weak = weak_labels(judged, pictures)
     which = f" Begin with {_named(weak)}." if weak else ""
     first = (
-        f" Before that, look at the {_counted(doubts, 'doubtful label')} below: wrong labels cost more than missing"
+        f" First of all look at the {_counted(doubts, 'doubtful label')} below: wrong labels cost more than missing"
         " pictures."
         if doubts
         else ""
