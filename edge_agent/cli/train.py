@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from edge_agent.cli.output import complain, json_option, print_json, warn_in_lines
 from edge_agent.cli.settings import Settings, expanded
@@ -22,14 +20,17 @@ from edge_agent.cli.training_summary import TrainingSummary
 from edge_agent.cli.training_time import timed
 from edge_agent.errors import MLCreateError, MLCreateErrorCode, NotFoundError, UserError
 from edge_agent.ml.image_classifier import MLImageClassifier
-from edge_agent.ml.metrics import MLClassifierMetrics
 from edge_agent.ml.session_outcome import session_outcome
+from edge_agent.report.facts import evaluated, report_facts
+from edge_agent.report.page import write_report
+from edge_agent.report.plots import check_plotting
 
 if TYPE_CHECKING:
     from edge_agent.ml.jobs import MLJob
     from edge_agent.ml.training_session import MLTrainingSession
 
-Truth = Sequence[tuple[Path, str]]
+Truth = Mapping[str, Sequence[Path]]
+"""Pictures by their label."""
 
 INTERRUPTED = 130
 LISTENING_SECONDS = 0.2
@@ -52,9 +53,12 @@ LISTENING_SECONDS = 0.2
 @click.option("--accept-changes", is_flag=True, help="Go on although files were added, removed or changed.")
 @click.option("--seed", type=click.IntRange(min=0), help="For everything random.  [default: 0]")
 @click.option("--test", metavar="DIR", help="Measure it on these labelled pictures in the end.")
+@click.option("--report", metavar="FILE.html", help="Explain what came out, with pictures, in one file.")
 @json_option
 @click.pass_obj
-def train(settings: Settings, /, folder: str, test: str | None, *, as_json: bool, **given: Any) -> None:
+def train(
+    settings: Settings, /, folder: str, test: str | None, report: str | None, *, as_json: bool, **given: Any
+) -> None:
     """Train a classifier from the labelled pictures DATA/<label>/*.
 
     The session in DIR survives everything: interrupt it, or pull the plug, and go on with --resume. What was
@@ -62,16 +66,22 @@ def train(settings: Settings, /, folder: str, test: str | None, *, as_json: bool
     """
     warn_in_lines()
     options = TrainingOptions(folder=expanded(folder), **given)
+    page = _page(report) if report is not None else None
     truth = _truth(test, files=options.files)
     if truth and options.source is not None:
-        _check_apart({path for paths in options.source.labeled_images().values() for path in paths}, truth)
+        _check_apart(_paths(options.source.labeled_images()), truth)
     session = options.session()
     _check_apart({Path(one.key.path) for one in session.facts.files}, truth)
     try:
-        summary = _trained(settings, session, truth, quiet=as_json)
+        summary = _trained(settings, session, truth, page, quiet=as_json)
     except KeyboardInterrupt:
         again = f"edge-agent train --session {shlex.quote(folder)} --resume"
-        again += f" --test {shlex.quote(test)}" if test else ""
+        again += "".join(
+            f" {option} {shlex.quote(value)}"
+            for option, value in (("--test", test), ("--report", report))
+            if value
+        )
+        again += " --files" if test and options.files else ""
         complain(f"interrupted; nothing that was done is lost; go on with: {again}")
         raise click.exceptions.Exit(INTERRUPTED) from None
     if as_json:
@@ -80,7 +90,9 @@ def train(settings: Settings, /, folder: str, test: str | None, *, as_json: bool
         summary.tell()
 
 
-def _trained(settings: Settings, session: MLTrainingSession, truth: Truth, *, quiet: bool) -> TrainingSummary:
+def _trained(
+    settings: Settings, session: MLTrainingSession, truth: Truth, page: Path | None, *, quiet: bool
+) -> TrainingSummary:
     began = time.monotonic()
     with training_bar() as bar:
         say: Callable[[str], None] = (lambda _text: None) if quiet else bar.say
@@ -88,10 +100,16 @@ def _trained(settings: Settings, session: MLTrainingSession, truth: Truth, *, qu
         job.phase.sink(bar.enter)
         job.reports.sink(bar.report)
         classifier = _ended(job.start())
-    assert classifier.result is not None, "it comes from a session"
-    tested = _tested(settings, session.folder, truth) if truth else None
-    metrics, unreadable = tested or (None, None)
-    return TrainingSummary(session, classifier.result, time.monotonic() - began, metrics, unreadable)
+    result = classifier.result
+    assert result is not None, "it comes from a session"
+    test = None
+    if truth:
+        seen = looked_at(settings, session_outcome(session.folder), list(_paths(truth)))
+        test = evaluated(result.head, truth, seen)
+    seconds = time.monotonic() - began
+    if page is not None:
+        write_report(page, report_facts(session, result, test, seconds=seconds))
+    return TrainingSummary(session, result, seconds, test, page)
 
 
 def _ended(job: MLJob[MLImageClassifier]) -> MLImageClassifier:
@@ -114,36 +132,32 @@ def _ended(job: MLJob[MLImageClassifier]) -> MLImageClassifier:
         raise
 
 
+def _page(report: str) -> Path:
+    """Where the report goes; what would keep it from being written is said before the long run."""
+    check_plotting()
+    path = expanded(report).absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"{report}: a report is one file, in a folder that is there")
+    return path
+
+
 def _truth(test: str | None, *, files: bool) -> Truth:
     if test is None:
-        return []
+        return {}
     if not expanded(test).is_dir():
         raise NotFoundError(
             f"{test}: there is no such folder; expected one that holds a folder for each label"
         )
-    images = labelled(test, files=files).labeled_images()
-    return [(path, label) for label, paths in images.items() for path in paths]
+    return labelled(test, files=files).labeled_images()
 
 
-def _check_apart(known: AbstractSet[Path], truth: Truth) -> None:
-    both = [path for path, _ in truth if path.absolute() in known]
+def _paths(truth: Truth) -> Iterator[Path]:
+    return (path for paths in truth.values() for path in paths)
+
+
+def _check_apart(known: Iterable[Path], truth: Truth) -> None:
+    both = sorted(set(known) & set(_paths(truth)))
     if both:
         raise UserError(
             f"{both[0]}: is among the pictures to learn from and among those to test with ({len(both)} such files)"
         )
-
-
-def _tested(settings: Settings, folder: Path, truth: Truth) -> tuple[MLClassifierMetrics, dict[str, str]]:
-    """How what was learned answers for other pictures, and which of them could not be read."""
-    outcome = session_outcome(folder)
-    seen = list(looked_at(settings, outcome, [path for path, _ in truth]))
-    unreadable = {str(one.path): one.error for one in seen if one.error is not None}
-    usable = [
-        (label, one.features) for (_, label), one in zip(truth, seen, strict=True) if one.features is not None
-    ]
-    if not usable:
-        return MLClassifierMetrics.invalid("no picture could be read"), unreadable
-    model = outcome.model
-    rows = [model.predict_proba(features[None, :])[0] for _, features in usable]
-    labels = [label for label, _ in usable]
-    return MLClassifierMetrics.from_probabilities(labels, np.stack(rows), model.classes), unreadable

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.metrics import MLClassifierMetrics
     from edge_agent.ml.session_run import SessionResult
     from edge_agent.ml.training_session import MLTrainingSession
+    from edge_agent.report.facts import TestEvaluation
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class TrainingSummary:
     session: MLTrainingSession
     result: SessionResult
     seconds: float
-    test: MLClassifierMetrics | None = None
-    test_unreadable: dict[str, str] | None = None
+    test: TestEvaluation | None = None
     report: Path | None = None
 
     @property
@@ -39,13 +39,13 @@ class TrainingSummary:
         return {
             "training": self.result.training_metrics,
             "validation": self.result.validation_metrics if self.result.validation_metrics.is_valid else None,
-            "test": self.test,
+            "test": None if self.test is None else self.test.metrics,
         }
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Why a file could not be used, by its path."""
-        return {**self.result.unreadable, **(self.test_unreadable or {})}
+        return {**self.result.unreadable, **(self.test.unreadable if self.test else {})}
 
     @property
     def warnings(self) -> list[Advice]:
@@ -69,7 +69,7 @@ class TrainingSummary:
         return diagnose(
             self.result.training_metrics,
             self.parts["validation"],
-            self.test,
+            self.parts["test"],
             max_iterations=self.session.limit,
             converged=self.result.converged,
         )

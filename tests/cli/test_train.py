@@ -84,6 +84,22 @@ def test_people_are_told_what_they_have_and_what_to_do_next(
     assert texts.looks == 37 + 13
 
 
+def test_a_report_is_written_where_it_was_asked_for(
+    shell: Shell, texts: TextSources, data: Path, unseen: Path, tmp_path: Path
+) -> None:
+    """One file about this session; where it cannot be written is said before anything is looked at."""
+    for place in (tmp_path, tmp_path / "nowhere" / "r.html"):
+        done = shell.run("train", data, "--session", tmp_path / "s", "--report", place)
+        assert (done.status, "a report is one file" in done.err) == (2, True)
+    assert texts.looks == 0
+    page = tmp_path / "r.html"
+    told = shell.ask("train", data, "--session", tmp_path / "s", "--test", unseen, "--report", page)
+    assert told["report"] == str(page)
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    done = shell.run("train", "--session", tmp_path / "s", "--resume", "--report", page)
+    assert (done.status, f"report      {page}" in done.out) == (0, True)
+
+
 def test_few_and_unbalanced_pictures_are_named(shell: Shell, texts: TextSources, tmp_path: Path) -> None:
     """The warnings count what could be read."""
     data = pictures(tmp_path / "data", 15, words=("cat",))
