@@ -17,6 +17,7 @@ from edge_agent.config import Config, PluginsConfig, UpdateConfig
 from edge_agent.default_plugins import built_in_plugins
 from edge_agent.errors import PluginError
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
+from edge_agent.ml.heads.built_in import BUILT_IN_HEADS
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost, load_plugins
 from edge_agent.store.registry import Version
@@ -242,7 +243,7 @@ def register_heads(register):
 
     heads = load().register_heads()
 
-    assert set(heads) == {"lda", "softmax", "logistic", "knn", "network", "mine"}
+    assert set(heads) == {*BUILT_IN_HEADS, "mine"}
     assert heads["mine"].name == "mine"
     assert Config().learning.head in heads
 

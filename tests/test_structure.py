@@ -78,11 +78,14 @@ STOREYS = """
     ml.fits.auto | ml.label_errors | ml.learning_curve | vision.thumbnail_maker
     vision.comparison | vision.fused_head | vision.fused_input | vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
-    ml.heads.logistic
+    ml.heads.logistic | ml.heads.mixed
     ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
+    ml.recipes
+    ml.left_out
+    ml.linear_answers
     ml.discriminant | ml.networks | ml.fits.protocol | ml.regression
     ml.headway | ml.validation
     ml.layers | ml.losses | ml.descent | ml.lbfgs

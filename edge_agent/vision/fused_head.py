@@ -41,10 +41,8 @@ def fusable_layers(head: Head) -> list[Layer]:
     """
     if isinstance(head, NeuralNetworkHead):
         layers = list(head.network.layers)
-    elif isinstance(head, LDAHead):
-        known = head.learned
-        factor = known.estimates.temperature
-        layers = _linear(factor * known.coef, factor * known.intercept)
+    elif isinstance(head, LDAHead):  # and what is mixed from the same state
+        layers = _linear(head.linear.coef, head.linear.intercept)
     elif isinstance(head, SoftmaxHead):  # logistic regression is one, too
         layers = _linear(head.coef, head.intercept)
     else:
@@ -53,7 +51,7 @@ def fusable_layers(head: Head) -> list[Layer]:
         )
         raise UserError(
             f"a model of the kind {head.name!r} cannot become one TFLite file: {reason};"
-            " those of the kinds lda, logistic, network and softmax can"
+            " those of the kinds auto, lda, lda+ridge, logistic, ncm, network, ridge and softmax can"
         )
     if not head.classes_:
         raise UserError("the model has learned nothing yet, so there is nothing to export")

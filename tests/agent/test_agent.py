@@ -120,7 +120,9 @@ class TestMainJob:
         assert not (bench.home / "archive").exists()
         assert [path for path in bench.drop.rglob("*") if path.is_file()] == []
 
-    @pytest.mark.parametrize("head", ["lda", "softmax", "logistic", "knn", "network"])
+    @pytest.mark.parametrize(
+        "head", ["auto", "lda", "lda+ridge", "ridge", "ncm", "softmax", "logistic", "knn", "network"]
+    )
     def test_every_built_in_head_learns(self, bench: Bench, tmp_path: Path, head: str) -> None:
         """Each built-in head can be chosen in the configuration and recognises unseen pictures."""
         bench.open(Config(learning=LearningConfig(head=head)))

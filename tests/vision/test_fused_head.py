@@ -136,7 +136,8 @@ def test_features_of_a_map_are_laid_in_a_row(make_body: Body) -> None:
 def test_heads_that_are_no_layers_are_refused_in_a_sentence() -> None:
     """Neighbours cannot be fused, nor can a head that knows nothing yet; both say so."""
     with pytest.raises(
-        UserError, match=r"kind 'knn' cannot become one TFLite file: it compares .* lda, logistic"
+        UserError,
+        match=r"kind 'knn' cannot become one TFLite file: it compares .* auto, lda, lda\+ridge, logistic",
     ):
         fusable_layers(trained("knn"))
     for name in FUSABLE:

@@ -10,12 +10,17 @@ from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.heads.knn import KNearestNeighborsHead
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.heads.logistic import LogisticHead
+from edge_agent.ml.heads.mixed import AutoHead, LDARidgeHead, NearestMeanHead, RidgeHead
 from edge_agent.ml.heads.network import NeuralNetworkHead
 from edge_agent.ml.heads.protocol import FileHead, Head
 from edge_agent.ml.heads.softmax import SoftmaxHead
 
 BUILT_IN_HEADS: Mapping[str, type[Head]] = {
+    AutoHead.name: AutoHead,
     LDAHead.name: LDAHead,
+    LDARidgeHead.name: LDARidgeHead,
+    RidgeHead.name: RidgeHead,
+    NearestMeanHead.name: NearestMeanHead,
     SoftmaxHead.name: SoftmaxHead,
     LogisticHead.name: LogisticHead,
     KNearestNeighborsHead.name: KNearestNeighborsHead,

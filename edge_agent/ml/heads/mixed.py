@@ -1,0 +1,201 @@
+"""This is where the nearest mean, ridge regression and mixtures with discriminant analysis answer as heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.estimates import softmax
+from edge_agent.ml.heads.lda import LDAHead
+from edge_agent.ml.heads.protocol import stored_array
+from edge_agent.ml.left_out import LeftOut, near_duplicates
+from edge_agent.ml.linear_answers import Linear, Recipe, State
+from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue
+from edge_agent.ml.recipes import choose_mix, choose_nearest, choose_regression
+from edge_agent.ml.statistics import Scatter
+from edge_agent.ml.transforms import signed_root
+
+Matrix = NDArray[np.float64]
+
+SHARE = 0.3
+"""How much ridge regression is mixed in."""
+UNEVEN = 4.0
+"""With classes this many times as large as others `auto` leaves ridge regression out, which favours them."""
+ENOUGH = 0.5
+"""Groups are left out instead of samples where this share of the samples, and every class, still counts."""
+
+
+class MixedHead(LDAHead):
+    """A linear answer other than that of discriminant analysis, from the same counts, means and scatter.
+
+    It learns, is merged and forgets exactly as `LDAHead` does, and its distances are the same. What
+    leave-one-out chose (`recipe`) stays until at least as many samples say otherwise. Where no class has two
+    different samples it is the nearest mean by cosine.
+    """
+
+    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = ()
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.recipe: Recipe | None = None
+        """None where the answer is the nearest mean for want of anything better."""
+        self._linear = Linear(np.zeros((n_features, 0)), np.zeros(0))
+
+    @property
+    def linear(self) -> Linear:
+        """What gives the logarithms of the probabilities of unit vectors, up to a constant in each row."""
+        return self._linear
+
+    def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:
+        """A recipe for what was learned, and the scores of left-out samples by it."""
+        raise NotImplementedError
+
+    def _solve(
+        self,
+        counts: Mapping[str, float],
+        means: Mapping[str, Matrix],
+        scatter: Scatter,
+        samples: tuple[Matrix, list[str]],
+        settings: Mapping[MLParameterKey, ParameterValue],
+    ) -> dict[str, float]:
+        metrics = super()._solve(counts, means, scatter, samples, settings)
+        known = self.learned
+        state = State.of(known, scatter)
+        if known.ridge == 0.0:
+            self.recipe, self._linear = None, super().linear
+            return metrics
+        Z, column = samples[0], {label: index for index, label in enumerate(known.classes)}
+        y = np.array([column[label] for label in samples[1]], dtype=np.intp)
+        left = self._left_out(state, Z, y)
+        before = self.recipe.estimated_from if self.recipe else 0
+        scores: Matrix | None = None
+        prior = np.log(known.counts / known.counts.sum()) * (
+            settings.get(MLParameterKey.PRIOR) == "empirical"
+        )
+        if len(left) and len(left) >= before:
+            shrinkage = float(settings.get(MLParameterKey.SHRINKAGE, 0.3))
+            self.recipe, scores = self.choose(left, shrinkage)
+            metrics = left.judged(scores + prior)
+        if self.recipe is None:
+            self._linear = super().linear
+            return metrics
+        answer = state.solve(self.recipe)
+        self._linear = replace(answer, intercept=answer.intercept + prior)
+        return metrics
+
+    def _left_out(self, state: State, Z: Matrix, y: NDArray[np.intp]) -> LeftOut:
+        """Single samples."""
+        return LeftOut(state, Z, y)
+
+    def remove_label(self, label: str) -> None:
+        """As `LDAHead.remove_label`; the recipe stays."""
+        before = self.classes_
+        super().remove_label(label)
+        if self.recipe is None or not self.classes_:
+            keep = [index for index, name in enumerate(before) if name != label]
+            self._linear = Linear(self._linear.coef[:, keep], self._linear.intercept[keep])
+        else:
+            self._linear = State.of(self.learned).solve(self.recipe)
+
+    def predict_proba(self, X: NDArray[np.float32]) -> Matrix:
+        """Probabilities [n, C] of features [n, D]."""
+        return softmax(signed_root(X) @ self._linear.coef + self._linear.intercept)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Those of `LDAHead`, and the coefficients of the answer, float64."""
+        return {
+            **super().arrays(),
+            "answer_coef": self._linear.coef,
+            "answer_intercept": self._linear.intercept,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What `LDAHead` says, and the recipe."""
+        return {**super().describe(), "recipe": None if self.recipe is None else asdict(self.recipe)}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Self:
+        """The head these came from; raises `MLModelError` IO when they do not fit together."""
+        head = super().restore(arrays, description)
+        D, C = head.n_features, len(head.classes_)
+        coef = stored_array(arrays, "answer_coef", (D, C))
+        head._linear = Linear(coef, stored_array(arrays, "answer_intercept", (C,)))  # noqa: SLF001 - its own
+        stored = description["recipe"]
+        if stored is not None:
+            numbers = {one.name: float(stored[one.name]) for one in fields(Recipe)}
+            if not all(math.isfinite(value) for value in numbers.values()) or not (
+                numbers["shrinkage"] > 0.0 < numbers["ridge"]
+            ):
+                raise MLModelError(MLModelErrorCode.IO, "a learned number is not in its range")
+            samples = int(numbers.pop("estimated_from"))
+            head.recipe = Recipe(**numbers, estimated_from=samples)
+        return head
+
+
+class NearestMeanHead(MixedHead):
+    """The class whose mean unit vector has the greatest cosine (imprinting), with a temperature."""
+
+    name: ClassVar[str] = "ncm"
+
+    def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:  # noqa: ARG002
+        """The cosine and its temperature."""
+        return choose_nearest(left)
+
+
+class RidgeHead(MixedHead):
+    """Ridge regression on class indicators; leave-one-out chooses the penalty and the temperature."""
+
+    name: ClassVar[str] = "ridge"
+
+    def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:  # noqa: ARG002
+        """The penalty and the temperature."""
+        return choose_regression(left)
+
+
+class LDARidgeHead(MixedHead):
+    """Seven tenths of the scores of discriminant analysis and three of ridge regression's, calibrated."""
+
+    name: ClassVar[str] = "lda+ridge"
+    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = LDAHead.parameter_descriptions
+
+    def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:
+        """The penalty, tau and the temperatures."""
+        return choose_mix(left, [(shrinkage, SHARE)])
+
+
+class AutoHead(MixedHead):
+    """`lda+ridge` unless those left out clearly ask for another shrinkage or for another share.
+
+    Where it is enough, near-duplicates (cosine of features at least 0.8, of one class) are left out
+    together, so that bursts of a camera do not flatter. Discriminant analysis alone answers where classes are
+    of very different size.
+    """
+
+    name: ClassVar[str] = "auto"
+    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = tuple(
+        one for one in LDAHead.parameter_descriptions if one.key == MLParameterKey.PRIOR
+    )
+
+    def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:
+        """The best of what there is to choose from."""
+        counts = left.state.counts
+        if counts.max() >= UNEVEN * counts.min():
+            return choose_mix(left, [(shrinkage, 0.0)])
+        return choose_mix(left, [(shrinkage, SHARE), (0.1, SHARE), (1.0, SHARE), (shrinkage, 0.6)])
+
+    def _left_out(self, state: State, Z: Matrix, y: NDArray[np.intp]) -> LeftOut:
+        single = LeftOut(state, Z, y)
+        if len(Z) != state.total:
+            return single  # the rest of a group may be among those that are not at hand
+        # The square of a signed root is the feature again, up to its length.
+        X = Z * np.abs(Z)
+        X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        grouped = LeftOut(state, Z, y, near_duplicates(X, y))
+        enough = len(grouped) >= ENOUGH * len(single) and set(grouped.y) == set(single.y)
+        return grouped if enough else single

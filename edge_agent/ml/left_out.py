@@ -1,0 +1,219 @@
+"""This is where linear answers are held against samples, or whole bursts of them, that they then have not learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.ml.discriminant import Precision
+from edge_agent.ml.estimates import (
+    fit_temperature,
+    leave_one_out_distances,
+    log_loss,
+    small_class_bias,
+    softmax,
+)
+from edge_agent.ml.linear_answers import State
+
+Matrix = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+RIDGES = tuple(10.0 ** (-5.0 + 0.5 * step) for step in range(11))
+"""The penalties ridge regression chooses from, per sample: 1e-5 to 1."""
+
+
+class LeftOut:
+    """What each of some samples would be answered, exactly, had it and the rest of its group not been learned.
+
+    `Z` are unit vectors [n, D] that are in the state, `y` [n] their columns, `groups` [n] numbers that
+    samples of one class share which are left out together (None: each by itself). Samples whose class would
+    be empty are not looked at. The penalties are held fixed.
+    """
+
+    def __init__(self, state: State, Z: Matrix, y: Indices, groups: Indices | None = None) -> None:
+        groups = np.arange(len(y)) if groups is None else groups
+        sizes = np.bincount(groups)[groups] if len(y) else np.zeros(0, dtype=np.intp)
+        out = state.counts[y] > sizes
+        self.state, self.y = state, y[out]
+        self._Z = Z if out.all() else Z[out]
+        self._left = state.counts[self.y] - sizes[out]
+        self._groups = groups[out]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def places(self) -> Indices:
+        """The group of each sample [n], counted from 0."""
+        return np.unique(self._groups, return_inverse=True)[1]
+
+    @cached_property
+    def _bursts(self) -> list[Indices]:
+        """The rows of each group of more than one."""
+        order = np.argsort(self._groups, kind="stable")
+        starts = np.flatnonzero(np.diff(self._groups[order])) + 1
+        return [rows for rows in np.split(order, starts) if len(rows) > 1]
+
+    @cached_property
+    def _x(self) -> Matrix:
+        return np.asarray(self._Z - self.state.centre)
+
+    @cached_property
+    def _inside(self) -> Matrix:
+        return np.asarray(self._x @ self.state.scatter.axes.T, dtype=np.float64)
+
+    @cached_property
+    def _squares(self) -> Matrix:
+        return np.square(self._inside)
+
+    @cached_property
+    def _lengths(self) -> Matrix:
+        return np.asarray(np.einsum("nd,nd->n", self._x, self._x))
+
+    @cached_property
+    def _across(self) -> Matrix:
+        return np.asarray(self._x @ self.state.spread.T)
+
+    def _products(self, share: Matrix, ridge: float) -> Iterator[tuple[Indices, Matrix]]:
+        """The rows of each burst with x' P z [k, k] for all of its pairs."""
+        for rows in self._bursts:
+            x, inside = self._x[rows], self._inside[rows]
+            yield rows, (x @ x.T - (inside * share) @ inside.T) / ridge
+
+    def discriminant(self, shrinkage: float) -> tuple[Matrix, float]:
+        """Scores [n, C] of discriminant analysis, and tau."""
+        state, y = self.state, self.y
+        precision = state.precision(shrinkage)
+        m = state.means - state.centre
+        coef = precision.times(m).T
+        q = (self._lengths - self._squares @ precision.share) / precision.ridge
+        R, V = self._x @ coef, m @ coef
+        counts = np.maximum(state.counts, 2.0)
+        far = leave_one_out_distances(q, R, V, y, counts, state.total)
+        each = np.arange(len(y))
+        # Of single samples, in bursts too: those of whole bursts say more than the size of a class explains.
+        tau = small_class_bias(far[each, y], counts[y])
+        for rows, Q in self._products(precision.share, precision.ridge):
+            far[rows] = _burst_distances(Q, R[rows], V, int(y[rows[0]]), state, self._left[rows[0]])
+        sizes = np.broadcast_to(state.counts, far.shape).copy()
+        sizes[each, y] = self._left
+        return -0.5 * (far - tau / sizes), tau
+
+    def regression(self, ridge: float) -> Matrix:
+        """Answers [n, C] of ridge regression on indicators: Y - (I - H)^-1 (Y - F) for each group.
+
+        With the penalty lam N: H = 1/N + x'(T + lam N)^-1 z, T the scatter of all samples around their mean.
+        """
+        state, N = self.state, self.state.total
+        precision = Precision(state.scatter, N, ridge)  # N (Sw + lam N)^-1
+        share = precision.share
+        B, inside = state.spread, np.sqrt(state.counts)[:, None] * state.inside
+        XPB = (self._across - (self._inside * share) @ inside.T) / (ridge * N)
+        K = np.eye(len(B)) + (B @ B.T - (inside * share) @ inside.T) / (ridge * N)
+        solved = np.linalg.solve(K, XPB.T).T
+        F = solved * np.sqrt(state.counts) + state.counts / N
+        within = (self._lengths - self._squares @ share) / (ridge * N)
+        h = 1.0 / N + within - np.einsum("nc,nc->n", XPB, solved)
+        each = np.arange(len(self.y))
+        answers = F.copy()
+        answers[each, self.y] -= h
+        answers /= np.maximum(1.0 - h, np.finfo(np.float64).eps)[:, None]
+        for rows, Q in self._products(share, ridge * N):
+            H = 1.0 / N + Q - XPB[rows] @ solved[rows].T
+            Y = np.zeros((len(rows), len(B)))
+            Y[:, self.y[rows[0]]] = 1.0
+            answers[rows] = Y - np.linalg.solve(np.eye(len(rows)) - H, Y - F[rows])
+        return np.asarray(answers)
+
+    def nearest(self) -> Matrix:
+        """Cosines [n, C] to the means."""
+        state, each = self.state, np.arange(len(self.y))
+        length = np.linalg.norm(state.means, axis=1)
+        R = self._Z @ (state.means / np.where(length > 0.0, length, 1.0)[:, None]).T
+        gone = self._Z.copy()
+        for rows in self._bursts:
+            gone[rows] = self._Z[rows].sum(axis=0)
+        mean = (state.counts[self.y][:, None] * state.means[self.y] - gone) / self._left[:, None]
+        length = np.linalg.norm(mean, axis=1)
+        R[each, self.y] = np.einsum("nd,nd->n", self._Z, mean) / np.where(length > 0.0, length, 1.0)
+        return np.asarray(R)
+
+    def best_ridge(self, ridges: Iterable[float] = RIDGES) -> tuple[float, Matrix]:
+        """The penalty with the least squared error when left out, each class weighing alike; its answers."""
+        found: list[tuple[float, float, Matrix]] = []
+        for ridge in ridges:
+            answers = self.regression(ridge)
+            error = answers.copy()
+            error[np.arange(len(self.y)), self.y] -= 1.0
+            found.append((float(self._weights @ np.square(error).sum(axis=1)), ridge, answers))
+        _, ridge, answers = min(found, key=lambda one: one[0])
+        return ridge, answers
+
+    @cached_property
+    def _weights(self) -> Matrix:
+        """Of each sample [n], so that each class weighs alike and all together weigh one."""
+        weights = 1.0 / np.bincount(self.y, minlength=len(self.state.counts))[self.y]
+        return np.asarray(weights / weights.sum())
+
+    def losses(self, scores: Matrix) -> tuple[Matrix, float]:
+        """The loss of each sample [n], each class weighing alike in their mean; the temperature."""
+        T = fit_temperature(scores, self.y)
+        own = softmax(T * scores)[np.arange(len(self.y)), self.y]
+        logs = -np.log(np.maximum(own, np.finfo(np.float64).eps))
+        return logs * self._weights * len(self.y), T
+
+    def judged(self, scores: Matrix) -> dict[str, float]:
+        """Loss and accuracy of left-out samples."""
+        return {
+            "loss_value": log_loss(softmax(scores), self.y),
+            "accuracy": float((scores.argmax(axis=1) == self.y).mean()),
+        }
+
+
+def _burst_distances(Q: Matrix, R: Matrix, V: Matrix, c: int, state: State, left: float) -> Matrix:
+    """Distances [k, C] of a burst of class c to all means, as if none of the k had been learned.
+
+    `Q` [k, k] is x' A^-1 z of its pairs, `R` [k, C] x' A^-1 mu, `V` [C, C] mu' A^-1 mu. Leaving the burst out
+    takes d'(I + 11'/left) d from the scatter, d [k, D] the rows minus their mean mu_c, and moves the mean
+    by -sum(d)/left; Woodbury's identity gives the rest.
+    """
+    n = state.counts[c]
+    own = R[:, c]
+    inner = Q - own[:, None] - own + V[c, c]
+    k = len(Q)
+    middle = state.total * (np.eye(k) - 1.0 / n) - inner
+    # d_a' A^-1 u_ij, u_ij = x_i minus the mean of class j, is p[a, i] - w[a, j].
+    p, w = Q - own, R - V[c]
+    mine = inner + inner.sum(axis=1, keepdims=True) / left
+    solved = np.linalg.solve(middle, np.hstack([p, w, mine]))
+    by_p, by_w, by_mine = solved[:, :k], solved[:, k:-k], solved[:, -k:]
+    far = np.diag(Q)[:, None] - 2.0 * R + np.diag(V)
+    far += np.einsum("ai,ai->i", p, by_p)[:, None] - 2.0 * p.T @ by_w + np.einsum("ac,ac->c", w, by_w)
+    far[:, c] = np.diag(inner) + 2.0 * inner.sum(axis=1) / left + inner.sum() / left**2
+    far[:, c] += np.einsum("ai,ai->i", mine, by_mine)
+    return np.asarray(np.maximum(far, 0.0))
+
+
+def near_duplicates(Z: Matrix, y: Indices, cosine: float = 0.8) -> Indices:
+    """Groups [n] of samples of one class that are linked by pairs with at least this cosine, unit rows [n, D]."""
+    groups = np.arange(len(y), dtype=np.intp)
+    for c in np.unique(y):
+        rows = np.flatnonzero(y == c)
+        linked = Z[rows] @ Z[rows].T >= cosine
+        open_rows = np.ones(len(rows), dtype=np.bool_)
+        for start in range(len(rows)):
+            if not open_rows[start]:
+                continue
+            member = np.zeros(len(rows), dtype=np.bool_)
+            member[start] = True
+            while True:
+                more = linked[member].any(axis=0) | member
+                if (more == member).all():
+                    break
+                member = more
+            open_rows &= ~member
+            groups[rows[member]] = rows[member].min()
+    return groups

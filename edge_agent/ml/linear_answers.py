@@ -1,0 +1,122 @@
+"""This is where counts, means and scatter become other linear classifiers, alone and mixed, that know their error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.ml.discriminant import NO_VARIATION, Discriminant, Precision
+from edge_agent.ml.statistics import Scatter
+
+Matrix = NDArray[np.float64]
+
+DEFAULT_RIDGE = 1e-2
+"""In force while no sample can be left out."""
+UNIT = 100.0
+"""Ridge regression and the cosine answer in hundredths, so that a temperature fits all kinds."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of each kind goes into the scores; with the state, all there is to a linear answer."""
+
+    discriminant: float = 0.0
+    shrinkage: float = 0.3
+    tau: float = 0.0
+    """The small-class bias of discriminant analysis."""
+    regression: float = 0.0
+    ridge: float = DEFAULT_RIDGE
+    """Ridge regression's penalty, per sample."""
+    nearest: float = 0.0
+    """The share of the cosine to the class mean."""
+    estimated_from: int = 0
+    """How many left-out samples say so."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Scores [n, C] = rows [n, D] coef [D, C] + intercept [C]."""
+
+    coef: Matrix
+    intercept: Matrix
+
+    def mixed(self, factor: float, more: Linear) -> Linear:
+        """This and so much of another."""
+        return Linear(self.coef + factor * more.coef, self.intercept + factor * more.intercept)
+
+
+@dataclass(frozen=True)
+class State:
+    """Counts [C], means [C, D] and within-class scatter: everything that linear answers are functions of."""
+
+    counts: Matrix
+    means: Matrix
+    scatter: Scatter
+
+    @classmethod
+    def of(cls, known: Discriminant, scatter: Scatter | None = None) -> State:
+        """What a discriminant was solved from."""
+        return cls(known.counts, known.means, known.scatter if scatter is None else scatter)
+
+    @property
+    def varies(self) -> bool:
+        """Whether any class has two different samples."""
+        return self.scatter.trace > NO_VARIATION * self.total
+
+    @property
+    def total(self) -> float:
+        """How many samples there are, N."""
+        return float(self.counts.sum())
+
+    @cached_property
+    def centre(self) -> Matrix:
+        """The mean of all samples [D]."""
+        return np.asarray(self.counts @ self.means / self.total)
+
+    @cached_property
+    def spread(self) -> Matrix:
+        """Rows [C, D] B with B' B = the scatter between the classes."""
+        return np.asarray(np.sqrt(self.counts)[:, None] * (self.means - self.centre))
+
+    @cached_property
+    def inside(self) -> Matrix:
+        """The means from the centre along the axes of the scatter [C, r]."""
+        return np.asarray((self.means - self.centre) @ self.scatter.axes.T, dtype=np.float64)
+
+    def solve(self, recipe: Recipe) -> Linear:
+        """The answer of a recipe."""
+        D, C = self.means.shape[1], len(self.counts)
+        answer = Linear(np.zeros((D, C)), np.zeros(C))
+        if recipe.discriminant:
+            answer = answer.mixed(recipe.discriminant, self._discriminant(recipe.shrinkage, recipe.tau))
+        if recipe.regression:
+            answer = answer.mixed(recipe.regression * UNIT, self._regression(recipe.ridge))
+        if recipe.nearest:
+            length = np.linalg.norm(self.means, axis=1, keepdims=True)
+            cosine = Linear((self.means / np.where(length > 0.0, length, 1.0)).T, np.zeros(C))
+            answer = answer.mixed(recipe.nearest * UNIT, cosine)
+        return answer
+
+    def precision(self, shrinkage: float) -> Precision:
+        """A^-1 of discriminant analysis."""
+        N = self.total
+        ridge = shrinkage * self.scatter.trace / N / min(N - 1.0, self.means.shape[1])
+        return Precision(self.scatter, N, ridge)
+
+    def _discriminant(self, shrinkage: float, tau: float) -> Linear:
+        m = self.means - self.centre
+        coef = self.precision(shrinkage).times(m).T
+        bias = 0.5 * tau / self.counts - 0.5 * np.einsum("cd,dc->c", m, coef) - self.centre @ coef
+        return Linear(coef, bias)
+
+    def _regression(self, ridge: float) -> Linear:
+        """W = (Sw + B'B + lam N)^-1 B' diag(sqrt n), by Woodbury's identity from (Sw + lam N)^-1."""
+        N = self.total
+        # A^-1 of scatter/N + lam is N (Sw + lam N)^-1.
+        PB = Precision(self.scatter, N, ridge).times(self.spread).T / N
+        K = np.eye(len(self.counts)) + self.spread @ PB
+        coef = PB @ np.linalg.solve(K, np.diag(np.sqrt(self.counts)))
+        return Linear(coef, self.counts / N - self.centre @ coef)
