@@ -191,7 +191,7 @@ class _Run:
         y = np.array([classes.index(one.label) for one in learned], dtype=np.intp)
         X_held, _ = cache.rows([one.key for one in held])
         self._enter(MLPhase.TRAINING)
-        data = FitData(X, y[owners], classes)
+        data = FitData(X, y[owners], classes, pictures=owners)
         fit, history = self._begun(data)
         if history:
             known = {Metric(name): value for name, value in history[-1].items()}
@@ -209,13 +209,12 @@ class _Run:
             job.check()
         self._enter(MLPhase.EVALUATING)
         head = fit.head()
-        first = np.concatenate([[0], np.flatnonzero(np.diff(owners)) + 1]).astype(int)
         entries = [(one, cache.entry(one.key)) for one in session.facts.files]
         return SessionResult(
             head=head,
             fingerprint=session.facts.fingerprint,
             n_features=session.facts.n_features,
-            training_metrics=measured(head, X, [one.label for one in learned], first),
+            training_metrics=measured(head, X, [one.label for one in learned], data.originals),
             validation_metrics=measured(head, X_held, [one.label for one in held]),
             history=history,
             converged=fit.converged,

@@ -437,6 +437,18 @@ def test_checklist_117_only_training_pictures_are_augmented(tmp_path: Path) -> N
         np.testing.assert_array_equal(kept.rows, [source.row(text, variant) for variant in wanted])
 
 
+def test_the_automatic_choice_counts_pictures_and_not_copies(tmp_path: Path) -> None:
+    """Twelve pictures of a label are few, with 23 copies each as well: LDA in one iteration."""
+    every = ImageAugmentationOptions.named(["crop", "rotation", "blur", "exposure", "noise", "flip"])
+    parameters = ModelParameters(augmentation=every, algorithm=algorithm(ClassifierType.automatic()))
+    result = run(begun(tmp_path, parameters)).result
+
+    assert result is not None
+    assert result.head.name == "lda"
+    assert len(result.history) == 1
+    assert result.training_metrics.count == 36
+
+
 def test_checklist_118_seed_and_strengths_reach_the_extractor(tmp_path: Path) -> None:
     """They are parameters of the session; with others it is another session."""
     settings = AugmentationSettings(seed=9, rotation_degrees=3.0)

@@ -18,18 +18,18 @@ from edge_agent.ml.heads.logistic import LogisticHead
 from edge_agent.ml.heads.protocol import Head
 
 PER_CLASS = 100
-"""Up to so many samples a class, LDA was better on five picture sets out of six."""
+"""Up to so many pictures a class, LDA was better on five picture sets out of six."""
 HELD_OUT = 0.2
-"""The share of samples that decides, where they are more."""
+"""The share of pictures that decides, where they are more."""
 
 _NAMES = (*LDAFit.parameter_names, *LogisticFit.parameter_names)
 
 
 class AutoFit:
-    """LDA up to a hundred samples a class on average (the nearest mean, with one each); above, the better one.
+    """LDA up to a hundred pictures a class on average (the nearest mean, with one each); above, the better one.
 
-    Which one is better is found on a fifth of each class, drawn by the seed: LDA learns the rest in the first
-    iteration, logistic regression in those that follow. The one that is right more often, and at a tie the
+    Copies of a picture do not count, and stay on its side: they are learned from with it or not at all. Which
+    one is better is found on a fifth of each class, drawn by the seed: LDA learns the rest in the first iteration, logistic regression in those that follow. The one that is right more often, and at a tie the
     one with the lower loss, then learns all samples; logistic regression starts from what it knows. The head
     is, at any time, the better one so far. The metrics are those of the fit that did the iteration.
     """
@@ -50,8 +50,9 @@ class AutoFit:
         self.iteration = 0
         if _competes(data):
             self._stage = "lda"
-            rows = _held_out(data, seed)
-            self._learned, self._held_out = data.part(np.flatnonzero(~rows)), data.part(np.flatnonzero(rows))
+            judging = _held_out(data, seed)
+            rest = np.setdiff1d(np.arange(len(data)), data.with_copies(judging))
+            self._learned, self._held_out = data.part(rest), data.part(judging)
 
     @property
     def converged(self) -> bool:
@@ -161,18 +162,19 @@ class AutoFit:
 
 
 def _competes(data: FitData) -> bool:
-    return len(data) > PER_CLASS * len(data.classes) and len(data.classes) > 1
+    return len(data.originals) > PER_CLASS * len(data.classes) and len(data.classes) > 1
 
 
-def _held_out(data: FitData, seed: int) -> NDArray[np.bool_]:
-    """Which rows [n] decide: a share of each class, none of a class that has but one."""
+def _held_out(data: FitData, seed: int) -> NDArray[np.intp]:
+    """The rows that decide, ascending: a share of the pictures of each class, none of a class that has but one."""
     rng = np.random.default_rng(seed)
-    y = data.targets
+    originals = data.originals
+    y = data.targets[originals]
     chosen = np.zeros(len(y), dtype=np.bool_)
-    for k, count in enumerate(data.counts):
+    for k, count in enumerate(np.bincount(y, minlength=len(data.classes))):
         share = min(max(round(HELD_OUT * int(count)), 1), int(count) - 1)
         chosen[rng.permutation(np.flatnonzero(y == k))[:share]] = True
-    return chosen
+    return originals[chosen]
 
 
 def _prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -34,6 +34,9 @@ class FitData:
     """The labels, different ones; each has at least one row."""
     chosen: NDArray[np.intp] | None = None
     """The only rows that count, in this order; None for all of them."""
+    pictures: NDArray[np.intp] | None = None
+    """[n]: the picture that each row shows, as it is or as one of its copies, which follow it; None: each shows
+    another."""
 
     def __post_init__(self) -> None:
         """Hold the three against each other."""
@@ -48,6 +51,8 @@ class FitData:
             problem = "a label occurs twice among the classes"
         elif self.y.min() < 0 or self.y.max() >= len(self.classes):
             problem = f"a row has a class that is not one of {len(self.classes)}"
+        elif self.pictures is not None and self.pictures.shape != self.y.shape:
+            problem = f"{len(self.X)} rows and pictures of shape {self.pictures.shape}"
         elif not self.counts.all():
             problem = f"the class {self.classes[int(self.counts.argmin())]!r} has no samples"
         if problem:
@@ -70,6 +75,21 @@ class FitData:
     def counts(self) -> NDArray[np.intp]:
         """How many rows each class has [C]."""
         return np.bincount(self.targets, minlength=len(self.classes))
+
+    @property
+    def originals(self) -> NDArray[np.intp]:
+        """Which of the rows that count are the first of their picture, ascending: copies are left out."""
+        if self.pictures is None:
+            return np.arange(len(self))
+        shown = self.pictures if self.chosen is None else self.pictures[self.chosen]
+        return np.sort(np.unique(shown, return_index=True)[1])
+
+    def with_copies(self, originals: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Which of the rows that count show the same pictures as `originals`, ascending."""
+        if self.pictures is None:
+            return np.sort(originals)
+        shown = self.pictures if self.chosen is None else self.pictures[self.chosen]
+        return np.flatnonzero(np.isin(shown, shown[originals]))
 
     def rows(self, indices: Sequence[int] | slice) -> NDArray[np.float32]:
         """The features [m, D] of some of the rows that count."""

@@ -111,6 +111,38 @@ def test_held_out_samples_are_a_fifth_of_each_class_and_never_learned(clouds):
     rows = auto_module._held_out(data, 5)
 
     assert np.bincount(data.y[rows], minlength=3).tolist() == [32, 32, 0]
-    assert rows.sum() == 64
     assert not np.array_equal(rows, auto_module._held_out(data, 6))
     assert np.array_equal(rows, auto_module._held_out(data, 5))
+
+
+def with_copies(data, copies):
+    """The same data with `copies` rows after each that are nearly the same."""
+    X = np.repeat(data.X, copies + 1, axis=0)
+    noise = np.random.default_rng(0).normal(size=X.shape) * 0.01
+    noise[:: copies + 1] = 0.0
+    pictures = np.repeat(np.arange(len(data)), copies + 1)
+    return FitData(
+        (X + noise).astype(np.float32), np.repeat(data.y, copies + 1), data.classes, pictures=pictures
+    )
+
+
+def test_copies_do_not_make_few_pictures_many(clouds):
+    """Sixty pictures with five copies each are three hundred and sixty rows of sixty pictures: LDA, at once."""
+    data = with_copies(data_of(clouds, 60), 5)
+
+    assert len(data) > auto_module.PER_CLASS * len(data.classes)
+    assert finished(AutoFit.begin(data, {}, 0)) == ["final"]
+
+
+def test_copies_stay_on_the_side_of_their_picture():
+    """Those that decide are pictures as they are; no copy of them is learned from while the two compete."""
+    data = with_copies(rings(500), 3)
+    fit = AutoFit.begin(data, {"l2": 1e-5}, 0)
+    learned, judging = fit._learned.chosen, fit._held_out.chosen
+
+    assert np.array_equal(judging % 4, np.zeros(100))
+    assert not set(data.pictures[learned]) & set(data.pictures[judging])
+    assert len(learned) == 400 * 4
+    assert finished(fit)[-1] == "final"
+    again = AutoFit.restore(data, fit.arrays(), fit.describe())
+    assert np.array_equal(again._held_out.chosen, judging)
