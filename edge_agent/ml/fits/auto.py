@@ -29,9 +29,10 @@ class AutoFit:
     """LDA up to a hundred pictures a class on average (the nearest mean, with one each); above, the better one.
 
     Copies of a picture do not count, and stay on its side: they are learned from with it or not at all. Which
-    one is better is found on a fifth of each class, drawn by the seed: LDA learns the rest in the first iteration, logistic regression in those that follow. The one that is right more often, and at a tie the
-    one with the lower loss, then learns all samples; logistic regression starts from what it knows. The head
-    is, at any time, the better one so far. The metrics are those of the fit that did the iteration.
+    one is better is found on a fifth of each class, drawn by the seed: LDA learns the rest in the first
+    iteration, logistic regression in those that follow. The one that is right more often, and at a tie the one
+    with the lower loss, then learns all samples; logistic regression starts from what it knows. The head is, at
+    any time, the better one so far. The metrics are those of the fit that did the iteration.
     """
 
     name: ClassVar[str] = "auto"
