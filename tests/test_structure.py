@@ -67,7 +67,7 @@ STOREYS = """
     ml.update | vision.engine | vision.worker | store.registry | ml.session_outcome
     ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
     ml.training_session
-    ml.session_data
+    ml.session_data | ml.duplicates
     ml.session_folder
     ml.feature_cache | ml.classifier_parameters | ml.jobs
     ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples

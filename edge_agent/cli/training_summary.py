@@ -12,6 +12,7 @@ import click
 
 from edge_agent.cli.output import counted, percent, print_metrics
 from edge_agent.ml.diagnosis import Advice, data_advice, diagnose
+from edge_agent.ml.duplicates import duplicate_advice
 from edge_agent.ml.extraction_time import in_words
 from edge_agent.ml.session_folder import GIVEN
 from edge_agent.vision.feature_source import card_for
@@ -50,18 +51,17 @@ class TrainingSummary:
     @property
     def warnings(self) -> list[Advice]:
         """What is wrong with the pictures."""
-        result = self.result
-        usable = [
-            one
-            for one in self.session.facts.files
-            if one.role != GIVEN and one.key.path not in result.unreadable
-        ]
-        return data_advice(
-            Counter(one.label for one in usable),
+        result, cache = self.result, self.session.cache
+        usable = [one for one in self.session.facts.files if one.key.path not in result.unreadable]
+        found = data_advice(
+            Counter(one.label for one in usable if one.role != GIVEN),
             ((path, width, height) for path, (width, height) in result.sizes.items()),
             extractor_size=card_for(self.session.model_parameters.algorithm.feature_extractor).size,
             has_test=self.test is not None,
         )
+        # Features that were damaged since are told of where they are needed.
+        usable = [one for one in usable if one.key in cache]
+        return [*found, *duplicate_advice(usable, lambda one: cache.entry(one.key).digest)]
 
     @property
     def advice(self) -> list[Advice]:

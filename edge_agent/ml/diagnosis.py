@@ -43,6 +43,8 @@ class AdviceKind(StrEnum):
     UNBALANCED = "unbalanced"
     SMALL_PICTURES = "small-pictures"
     ONE_LABEL = "one-label"
+    TWO_LABELS = "two-labels"
+    DUPLICATES = "duplicates"
     TEST_SPLIT = "test-split"
     UNDERFITTING = "underfitting"
     TOO_LITTLE_DATA = "too-little-data"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ExtractorError, MLCreateError, MLCreateErrorCode, UserError
 from edge_agent.ml.diagnosis import data_advice, diagnose
+from edge_agent.ml.duplicates import duplicate_advice
 from edge_agent.ml.feature_cache import matrix
 from edge_agent.ml.feature_source import ExtractedFeatures
 from edge_agent.ml.fits.protocol import FitData
@@ -191,7 +192,10 @@ def report_facts(
         curve=curve,
         conclusion=conclusion(curve, basis.metrics, pictures, doubts=len(doubts)),
         advice=_advice(session, result, test),
-        warnings=(*_warnings(session, result, pictures, test), *_conflicts(session, files)),
+        warnings=(
+            *_warnings(session, result, pictures, test),
+            *map(str, duplicate_advice(files, lambda one: cache.entry(one.key).digest)),
+        ),
         unreadable={**result.unreadable, **(test.unreadable if test is not None else {})},
     )
 
@@ -322,22 +326,3 @@ def _warnings(
         has_test=test is not None,
     )
     return tuple(map(str, found))
-
-
-def _conflicts(session: MLTrainingSession, files: Sequence[DataFile]) -> tuple[str, ...]:
-    """Files of the same bytes under two labels: one of them is wrong for certain."""
-    cache = session.cache
-    first: dict[str, DataFile] = {}
-    both = []
-    for one in files:
-        other = first.setdefault(cache.entry(one.key).digest, one)
-        if other.label != one.label:
-            both.append((other, one))
-    if not both:
-        return ()
-    one, other = both[0]
-    said = (
-        f"The same picture has two labels ({len(both)} such files): {printable_path(one.key.path)} is {one.label},"
-        f" {printable_path(other.key.path)} is {other.label}. Remove the wrong one"
-    )
-    return (said,)

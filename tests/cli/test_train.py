@@ -113,6 +113,18 @@ def test_few_and_unbalanced_pictures_are_named(shell: Shell, texts: TextSources,
     assert texts.looks == 18
 
 
+def test_a_picture_that_is_there_twice_is_named(shell: Shell, data: Path, tmp_path: Path) -> None:
+    """Learned twice, or under two labels: a warning for each, with the files."""
+    (data / "cat" / "copy.jpg").write_bytes(next(iter(sorted((data / "cat").iterdir()))).read_bytes())
+    (data / "dog" / "stray.jpg").write_bytes(next(iter(sorted((data / "fox").iterdir()))).read_bytes())
+    told = shell.ask("train", data, "--session", tmp_path / "s")
+
+    warnings = {one["kind"]: one for one in told["warnings"]}
+    assert warnings["duplicates"]["labels"] == ["cat"]
+    assert "copy.jpg" in warnings["duplicates"]["text"]
+    assert warnings["two-labels"]["labels"] == ["dog", "fox"]
+
+
 def test_labelled_files_validation_of_its_own_and_copies(
     shell: Shell, texts: TextSources, tmp_path: Path
 ) -> None:
