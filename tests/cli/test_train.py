@@ -113,7 +113,9 @@ def test_few_and_unbalanced_pictures_are_named(shell: Shell, texts: TextSources,
     assert texts.looks == 18
 
 
-def test_a_picture_that_is_there_twice_is_named(shell: Shell, data: Path, tmp_path: Path) -> None:
+def test_a_picture_that_is_there_twice_is_named(
+    shell: Shell, texts: TextSources, data: Path, tmp_path: Path
+) -> None:
     """Learned twice, or under two labels: a warning for each, with the files."""
     (data / "cat" / "copy.jpg").write_bytes(next(iter(sorted((data / "cat").iterdir()))).read_bytes())
     (data / "dog" / "stray.jpg").write_bytes(next(iter(sorted((data / "fox").iterdir()))).read_bytes())
@@ -123,6 +125,7 @@ def test_a_picture_that_is_there_twice_is_named(shell: Shell, data: Path, tmp_pa
     assert warnings["duplicates"]["labels"] == ["cat"]
     assert "copy.jpg" in warnings["duplicates"]["text"]
     assert warnings["two-labels"]["labels"] == ["dog", "fox"]
+    assert texts.looks == 38
 
 
 def test_labelled_files_validation_of_its_own_and_copies(
