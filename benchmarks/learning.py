@@ -1,0 +1,236 @@
+"""This is where our heads are held against what people use, on the same features of labelled pictures.
+
+    OPENBLAS_NUM_THREADS=1 python benchmarks/learning.py --data DIR... [--extractor CARD] [--quick] [--large]
+
+Each DIR has a folder of pictures for each label. Where there are names `train_*` and `test_*`, the former are
+learned from and the latter asked; otherwise as many as are wanted are drawn, and the rest is asked. The peers
+are scikit-learn's cross-validated logistic regression, its nearest neighbours, imprinting (`ncm`) and softmax
+regression with the defaults that Coral publishes (SGD, 500 iterations of 100 samples, learning rate 0.01).
+All see the features as signed roots; Coral's as they are, scaled to unit length.
+
+Printed are means over seeds: accuracy (with uneven classes balanced accuracy), negative log likelihood,
+calibration error in ten bins, processor time of one training. With `--large`, times for up to 10,000 samples,
+which are drawn; with `--stream`, samples added, relabelled and removed against learning anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.neighbors import KNeighborsClassifier
+
+from edge_agent.config import PicturesConfig
+from edge_agent.ml.batches import MatrixBatchProvider
+from edge_agent.ml.heads.built_in import BUILT_IN_HEADS
+from edge_agent.ml.statistics import ClassStatistics
+from edge_agent.ml.transforms import signed_root
+from edge_agent.vision import images
+from edge_agent.vision.extractor import FeatureExtractor
+from edge_agent.vision.preprocessing import load_card
+
+CARD = Path(images.__file__).parents[1] / "extractors" / "efficientnet_lite0_int8.json"
+ENDINGS = {".jpg", ".jpeg", ".png"}
+OURS = ("ncm", "ridge", "lda", "lda+ridge", "auto", "logistic")
+PEERS = ("logistic CV", "kNN", "Coral SGD")
+LARGEST, SMALLEST = 60, 2
+PENALTIES = np.logspace(-2, 4, 13)
+
+Answer = Callable[[np.ndarray], np.ndarray]
+
+
+class Pictures:
+    """The features of a folder's pictures, their labels as numbers, and which may be learned from."""
+
+    def __init__(self, folder: Path, extractor: FeatureExtractor, limits: PicturesConfig) -> None:
+        paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in ENDINGS)
+        self.name = folder.name
+        self.names = sorted({path.parent.name for path in paths})
+        rows = [
+            extractor.extract(
+                images.decode(path.read_bytes(), limits=limits, target=extractor.card.size).pixels
+            )
+            for path in paths
+        ]
+        self.X = np.stack(rows)
+        self.y = np.array([self.names.index(path.parent.name) for path in paths])
+        self.learnable = np.array([not path.name.startswith("test_") for path in paths])
+
+    def drawn(self, sizes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows are learned, so many of each class, and which are asked; one of each is left to ask."""
+        learned = []
+        for c, size in enumerate(sizes):
+            rows = np.flatnonzero((self.y == c) & self.learnable)
+            spare = 0 if not self.learnable.all() else 1
+            learned.append(rng.permutation(rows)[: min(size, len(rows) - spare)])
+        chosen = np.concatenate(learned)
+        asked = np.setdiff1d(np.arange(len(self.y)), chosen)
+        return chosen, asked if self.learnable.all() else np.flatnonzero(~self.learnable)
+
+
+def trained(name: str, X: np.ndarray, y: np.ndarray) -> Answer:
+    """What one of ours, or a peer, learned: probabilities [n, C] of features."""
+    if name in BUILT_IN_HEADS:
+        head = BUILT_IN_HEADS[name](X.shape[1])
+        for _ in head.train(MatrixBatchProvider(X, [f"{k:04d}" for k in y]), {}):
+            pass
+        return head.predict_proba
+    if name == "Coral SGD":
+        return coral(X, y)
+    Z = signed_root(X)
+    fewest = int(np.bincount(y)[np.unique(y)].min())
+    if name == "kNN":
+        peer = KNeighborsClassifier(n_neighbors=min(5, fewest))
+    elif fewest >= 2:
+        peer = LogisticRegressionCV(Cs=PENALTIES, cv=min(5, fewest), max_iter=500, scoring="neg_log_loss")
+    else:
+        peer = LogisticRegression(C=100.0, max_iter=500)
+    peer.fit(Z, y)
+    return lambda asked: peer.predict_proba(signed_root(asked))
+
+
+def coral(X: np.ndarray, y: np.ndarray) -> Answer:
+    """Softmax regression by plain SGD: 500 iterations, mini-batches of 100, learning rate 0.01."""
+    rng, C = np.random.default_rng(0), int(y.max()) + 1
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+    U, W, b = unit(X.astype(np.float64)), np.zeros((X.shape[1], C)), np.zeros(C)
+    for _ in range(500):
+        rows = rng.choice(len(y), min(100, len(y)), replace=False)
+        P = shares(U[rows] @ W + b)
+        P[np.arange(len(rows)), y[rows]] -= 1.0
+        W -= 0.01 * U[rows].T @ P / len(rows)
+        b -= 0.01 * P.mean(axis=0)
+    return lambda asked: shares(unit(asked.astype(np.float64)) @ W + b)
+
+
+def shares(scores: np.ndarray) -> np.ndarray:
+    """The softmax of each row."""
+    P = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return P / P.sum(axis=1, keepdims=True)
+
+
+def judged(P: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    """Accuracy, balanced accuracy, negative log likelihood, calibration error in ten bins."""
+    right = P.argmax(axis=1) == y
+    balanced = np.mean([right[y == c].mean() for c in np.unique(y)])
+    loss = -np.log(np.maximum(P[np.arange(len(y)), y], 1e-15)).mean()
+    sure = P.max(axis=1)
+    bins = np.minimum((sure * 10).astype(int), 9)
+    gaps = [abs(sure[bins == k].mean() - right[bins == k].mean()) * (bins == k).mean() for k in set(bins)]
+    return float(right.mean()), float(balanced), float(loss), float(sum(gaps))
+
+
+def compared(pictures: Pictures, sizes: np.ndarray, seeds: int, title: str) -> None:
+    """One table."""
+    figures: dict[str, list[tuple[float, ...]]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        learned, asked = pictures.drawn(rng.permutation(sizes), rng)
+        for name in OURS + PEERS:
+            begin = time.process_time()
+            answer = trained(name, pictures.X[learned], pictures.y[learned])
+            seconds = time.process_time() - begin
+            judgement = judged(answer(pictures.X[asked]), pictures.y[asked])
+            figures.setdefault(name, []).append((*judgement, 1000.0 * seconds))
+    print(f"\n{pictures.name}, {title}: {len(learned)} learned, {len(asked)} asked, {seeds} seeds")
+    print(f"{'':12} {'accuracy':>9} {'balanced':>9} {'against CV':>11} {'loss':>7} {'ECE':>6} {'ms':>9}")
+    base = np.mean(figures["logistic CV"], axis=0)
+    uneven = int(len(set(sizes.tolist())) > 1)
+    for name, rows in figures.items():
+        mean = np.mean(rows, axis=0)
+        print(
+            f"{name:12} {100 * mean[0]:9.2f} {100 * mean[1]:9.2f} {100 * (mean[uneven] - base[uneven]):+11.2f}"
+            f" {mean[2]:7.3f} {mean[3]:6.3f} {mean[4]:9.1f}",
+            flush=True,
+        )
+
+
+def large(sizes: list[tuple[int, int]], repeats: int) -> None:
+    """Times of training from cached features that are drawn, against one fit of logistic regression."""
+    print(f"\n{'samples':>8} {'classes':>8}" + "".join(f"{name:>11}" for name in (*OURS[:-1], "logistic")))
+    for n, C in sizes:
+        rng = np.random.default_rng(0)
+        means = np.abs(np.random.default_rng(1).normal(size=(C, 1280)))
+        y = rng.permutation(np.arange(n) % C)
+        X = np.maximum(means[y] + 3.0 * rng.normal(size=(n, 1280)), 0.0).astype(np.float32)
+        times = []
+        for name in (*OURS[:-1], "logistic"):
+            taken = []
+            for _ in range(1 if name == "logistic" else repeats):
+                begin = time.process_time()
+                trained(name, X, y)
+                taken.append(time.process_time() - begin)
+            times.append(1000.0 * float(np.median(taken)))
+        print(f"{n:8d} {C:8d}" + "".join(f"{one:11.1f}" for one in times) + "  ms", flush=True)
+
+
+def stream(pictures: Pictures) -> None:
+    """Classes that come one by one, 5 % relabelled and 5 % removed: the sums against those made anew."""
+    Z, rng = signed_root(pictures.X), np.random.default_rng(0)
+    labels = [pictures.names[c] for c in pictures.y]
+    order = sorted(range(len(labels)), key=lambda at: (pictures.y[at] // 2, rng.random()))
+    kept = ClassStatistics(Z.shape[1])
+    truth: dict[int, str] = {}
+    slowest = 0.0
+    for start in range(0, len(order), 10):
+        batch = order[start : start + 10]
+        begin = time.process_time()
+        wrong = [pictures.names[0] if rng.random() < 0.05 else labels[at] for at in batch]
+        kept.add(Z[batch], wrong)
+        kept.relabel(Z[batch], wrong, [labels[at] for at in batch])
+        gone = [at for at in batch if rng.random() < 0.05]
+        kept.remove(Z[gone], [labels[at] for at in gone])
+        slowest = max(slowest, time.process_time() - begin)
+        truth |= {at: labels[at] for at in batch if at not in gone}
+    rows = sorted(truth)
+    anew = ClassStatistics.from_blocks([(Z[rows], [truth[at] for at in rows])], Z.shape[1])
+    assert kept.gram is not None
+    assert anew.gram is not None
+    difference = float(np.abs(kept.gram - anew.gram).max())
+    means = float(np.abs(kept.means() - anew.means()).max())
+    print(
+        f"\n{pictures.name}, a stream of {len(order)} with 5 % relabels and 5 % deletions, {len(rows)} left:"
+        f" greatest difference to the sums made anew {difference:.1e}, of the means {means:.1e};"
+        f" slowest ten {1000 * slowest:.1f} ms"
+    )
+
+
+def main() -> None:
+    """Print all tables that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, nargs="+", default=[], help="folders of labelled pictures")
+    parser.add_argument("--extractor", type=Path, default=CARD, help="its card (default: the embedded one)")
+    parser.add_argument("--quick", action="store_true", help="two seeds, 5 and 20 a class")
+    parser.add_argument("--large", action="store_true", help="times for up to 10,000 samples; minutes")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if given.data:
+        extractor = FeatureExtractor(load_card(given.extractor))
+    for folder in given.data:
+        pictures = Pictures(folder, extractor, PicturesConfig())
+        most = int(np.bincount(pictures.y[pictures.learnable]).max())
+        seeds = 2 if given.quick else 5
+        C = len(pictures.names)
+        for n in (5, 20) if given.quick else (1, 2, 5, 10, 20, 50):
+            if n < most or n == 1:
+                compared(pictures, np.full(C, n), seeds, f"{n} a class")
+        uneven = np.round(np.geomspace(min(LARGEST, most), SMALLEST, C)).astype(int)
+        compared(pictures, uneven, seeds, f"{uneven.max()}..{uneven.min()} a class")
+        stream(pictures)
+    sizes = [(200, 10), (1000, 10), (1000, 100)] + ([(10_000, 10), (10_000, 100)] if given.large else [])
+    large(sizes, 1 if given.quick else 3)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"\nnumpy {np.__version__}, peak memory of all this {peak} MB")
+
+
+if __name__ == "__main__":
+    main()
