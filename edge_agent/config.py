@@ -97,7 +97,7 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
 class LearningConfig(Section, frozen=True, kw_only=True):
     """The part that learns."""
 
-    head: Annotated[str, Meta(min_length=1, description="A registered learning method.")] = "lda"
+    head: Annotated[str, Meta(min_length=1, description="A registered learning method.")] = "auto"
     held_out_fraction: Annotated[
         float, Meta(ge=0, le=0.5, description="Share of pictures kept for evaluation, chosen by content.")
     ] = 0.1

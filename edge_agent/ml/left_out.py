@@ -111,7 +111,7 @@ class LeftOut:
         precision = Precision(state.scatter, N, ridge)  # N (Sw + lam N)^-1
         share = precision.share
         B, inside = state.spread, np.sqrt(state.counts)[:, None] * state.inside
-        XPB = (self._across - (self._inside * share) @ inside.T) / (ridge * N)
+        XPB = (self._across - self._inside @ (inside * share).T) / (ridge * N)
         K = np.eye(len(B)) + (B @ B.T - (inside * share) @ inside.T) / (ridge * N)
         solved = np.linalg.solve(K, XPB.T).T
         F = solved * np.sqrt(state.counts) + state.counts / N
@@ -143,14 +143,22 @@ class LeftOut:
 
     def best_ridge(self, ridges: Iterable[float] = RIDGES) -> tuple[float, Matrix]:
         """The penalty with the least squared error when left out, each class weighing alike; its answers."""
-        found: list[tuple[float, float, Matrix]] = []
-        for ridge in ridges:
-            answers = self.regression(ridge)
-            error = answers.copy()
-            error[np.arange(len(self.y)), self.y] -= 1.0
-            found.append((float(self._weights @ np.square(error).sum(axis=1)), ridge, answers))
-        _, ridge, answers = min(found, key=lambda one: one[0])
-        return ridge, answers
+        grid = sorted(ridges)
+        found: dict[int, tuple[float, Matrix]] = {}
+
+        def look(places: Iterable[int]) -> int:
+            for place in places:
+                if 0 <= place < len(grid) and place not in found:
+                    answers = self.regression(grid[place])
+                    error = answers.copy()
+                    error[np.arange(len(self.y)), self.y] -= 1.0
+                    found[place] = float(self._weights @ np.square(error).sum(axis=1)), answers
+            return min(found, key=lambda place: found[place][0])
+
+        # Every other one first, then the neighbours of the best: the error has one valley.
+        best = look(range(0, len(grid), 2))
+        best = look((best - 1, best + 1))
+        return grid[best], found[best][1]
 
     @cached_property
     def _weights(self) -> Matrix:

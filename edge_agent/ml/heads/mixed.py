@@ -170,7 +170,7 @@ class LDARidgeHead(MixedHead):
 
 
 class AutoHead(MixedHead):
-    """`lda+ridge` unless those left out clearly ask for another shrinkage or for another share.
+    """`lda+ridge` unless those left out clearly ask for another shrinkage than the given, or another share.
 
     Where it is enough, near-duplicates (cosine of features at least 0.8, of one class) are left out
     together, so that bursts of a camera do not flatter. Discriminant analysis alone answers where classes are
@@ -178,9 +178,7 @@ class AutoHead(MixedHead):
     """
 
     name: ClassVar[str] = "auto"
-    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = tuple(
-        one for one in LDAHead.parameter_descriptions if one.key == MLParameterKey.PRIOR
-    )
+    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = LDAHead.parameter_descriptions
 
     def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:
         """The best of what there is to choose from."""
