@@ -70,7 +70,7 @@ STOREYS = """
     ml.session_data | ml.duplicates
     ml.session_folder
     ml.feature_cache | ml.classifier_parameters | ml.jobs
-    ml.model | ml.quarantine | vision.extractor_stage | vision.image_values | store.samples
+    ml.model | ml.quarantine | vision.card_draft | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     vision.witness
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edge_agent.ml.augmentation import ImageAugmentationOptions
 from edge_agent.ml.classifier_parameters import ClassifierType, ModelAlgorithmType, ModelParameters
 from edge_agent.ml.data_source import DataSource
 from edge_agent.ml.feature_extractors import FeatureExtractorType
+from edge_agent.ml.raw import CARD_SUFFIX
 from edge_agent.ml.session_folder import FILE
 from edge_agent.ml.splitting import MLSplitStrategy, ValidationData
 from edge_agent.ml.training_session import (
@@ -23,11 +25,14 @@ from edge_agent.ml.training_session import (
     restored_session,
 )
 from edge_agent.store.atomic import TEMPORARY_PREFIX
+from edge_agent.vision.card_draft import write_card
 from edge_agent.vision.feature_source import card_for
 
 DEFAULT_LAYERS = (64,)
 HEADS = "auto, logistic, mlp (or mlp:64,32) and lda"
-EXTRACTOR_SUFFIXES = (".json", ".tflite")
+EXTRACTOR_SUFFIXES = (CARD_SUFFIX, ".tflite")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,27 @@ def validation_data(text: str, *, files: bool) -> ValidationData:
 
 
 def extractor_at(text: str) -> FeatureExtractorType:
-    """The extractor of a `.tflite`, or of the card (`.json`) beside it.  Raises `UserError`."""
+    """The extractor of a `.tflite`, or of the card (`.json`) beside it.  Raises `UserError`.
+
+    A `.tflite` without a card is given one, if it says enough of itself; that is said in the log.
+    """
     path = expanded(text).absolute()
     if path.suffix not in EXTRACTOR_SUFFIXES:
         raise UserError(f"--extractor {text}: is a .tflite, or the .json beside it that describes it")
-    return FeatureExtractorType.custom(path.with_suffix(".tflite"))
+    model, card = path.with_suffix(".tflite"), path.with_suffix(CARD_SUFFIX)
+    if path == model and model.is_file() and not card.exists():
+        try:
+            made = write_card(model)
+        except ExtractorError as error:
+            raise UserError(str(error)) from error
+        log.warning(
+            "%s: had no card; %s is written from what it says of itself: %d x %d pixels, mean %s, std %s, %d"
+            " features; change it there if the model was trained otherwise",
+            text,
+            card.name,
+            *made.size,
+            made.input.mean,
+            made.input.std,
+            made.n_features,
+        )
+    return FeatureExtractorType.custom(model)

@@ -28,13 +28,12 @@ from edge_agent.ml.feature_source import ExtractedFeatures, FeatureSource
 from edge_agent.ml.front import FrozenStage
 from edge_agent.ml.model import MLModel
 from edge_agent.ml.pipeline import extractor_model, linked_model
+from edge_agent.ml.raw import CARD_SUFFIX
 from edge_agent.vision.engine import Engine, EngineFacts, Extraction, Job
 from edge_agent.vision.preprocessing import ExtractorCard, load_card
 
 BUILT_IN = {1: Path(extractors.__file__).parent / "efficientnet_lite0_int8.json"}
 """The card of each revision of the built-in extractor. A revision is never changed, only followed by another."""
-
-CARD_SUFFIX = ".json"
 
 _BITMAP = struct.Struct("<2sIII IiiHHIIiiII")
 
@@ -92,7 +91,8 @@ def card_path(extractor: FeatureExtractorType) -> Path:
     card = own.model_path.with_suffix(CARD_SUFFIX)
     if own.model_path == card or not card.is_file():
         raise ExtractorError(
-            f"{own.model_path}: a feature extractor is a .tflite with its card, {card.name}, beside it"
+            f"{own.model_path}: a feature extractor is a .tflite with its card, {card.name}, beside it;"
+            " `edge-agent train --extractor` writes one where the file says enough"
         )
     return card
 

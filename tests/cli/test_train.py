@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,6 +219,7 @@ def test_a_file_that_goes_before_resuming_from_the_folder_alone(
         (("data", "--augment", "flip,melt"), "there is no augmentation 'melt'"),
         (("data", "--extractor", "x.onnx"), "is a .tflite"),
         (("data", "--extractor", "x.tflite"), "x.tflite: cannot be read"),
+        (("data", "--extractor", "text.tflite"), "text.tflite: has no card, text.json, and none can be made"),
         (("data", "--test", "nowhere"), "no such folder"),
         (("data", "--test", "data"), "among those to test with (36 such files)"),
         (("data", "--validation", "data"), "among those to validate by"),
@@ -239,6 +241,7 @@ def test_mistakes_are_one_line(
     """Status 2, what is wrong and where; nothing was looked at for it in vain."""
     assert data == tmp_path / "data"
     pictures(tmp_path / "one", words=("cat",))
+    (tmp_path / "text.tflite").write_text("no model")
     monkeypatch.chdir(tmp_path)
     done = shell.run("train", *arguments, "--session", "s")
 
@@ -246,6 +249,27 @@ def test_mistakes_are_one_line(
     assert words in done.err.splitlines()[-1]
     assert texts.looks in (0, 12)
     assert len([line for line in done.err.splitlines() if not line.startswith("looking")]) == 1
+
+
+def test_checklist_115_an_extractor_without_a_card_is_given_one(
+    shell: Shell,
+    texts: TextSources,
+    data: Path,
+    testdata: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where its file says enough of itself; what is written where is said, and the next time there is a card."""
+    own = tmp_path / "own.tflite"
+    shutil.copyfile(testdata / "models" / "tfex_mobilenet_v2_035_96_embedder_with_metadata.tflite", own)
+    first = shell.run("train", data, "--session", tmp_path / "s", "--extractor", own)
+    again = shell.run("train", data, "--session", tmp_path / "t", "--extractor", own.with_suffix(".json"))
+
+    assert (first.status, again.status) == (0, 0)
+    [said] = [one.getMessage() for one in caplog.records if "own.json" in one.getMessage()]
+    assert "own.json is written from what it says of itself: 96 x 96 pixels, mean 127.5, std 127.5" in said
+    assert json.loads(own.with_suffix(".json").read_text())["n_features"] == 1280
+    assert texts.looks == 72
 
 
 def test_a_folder_with_other_things_is_no_session(
