@@ -73,6 +73,8 @@ class TrainingOptions:
         )
         if known:
             base = restored_session(where).model_parameters
+            # As many as were said in the beginning, where that is more than a session has by itself.
+            where = replace(where, iterations=max(where.iterations, base.max_iterations))
         parameters = self._parameters(base)
         try:
             card_for(parameters.algorithm.feature_extractor)
