@@ -105,7 +105,7 @@ STOREYS = """
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
-    ml.apportionment | ml.picture_labels
+    ml.apportionment | ml.picture_labels | ml.records
     config | hookspecs | ml.augmentation | ml.feature_extractors
     errors
 """

@@ -13,6 +13,7 @@ from edge_agent.agent.labels import clean_label
 from edge_agent.cli.output import json_option, percent, print_json, print_metrics, progress
 from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import UserError
+from edge_agent.ml.picture_labels import printable_path
 
 FILES_A_QUESTION = 32
 """Open files that travel with one question; small enough that other questions get their turn in between."""
@@ -96,7 +97,7 @@ def evaluate(
     click.echo(f"{judged}: {percent(metrics.accuracy)} of {metrics.count} pictures right")
     print_metrics(metrics)
     for answer in unreadable:
-        click.echo(f"{answer['path']}: {answer['error']}", err=True)
+        click.echo(f"{printable_path(answer['path'])}: {answer['error']}", err=True)
 
 
 def classify(
@@ -204,8 +205,9 @@ def labelled_pictures(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _line(answer: dict[str, Any], top: int) -> str:
+    path = printable_path(answer["path"])
     if answer["error"]:
-        return f"{answer['path']}: {answer['error']}"
+        return f"{path}: {answer['error']}"
     likely = list(answer["probabilities"].items())[:top]
     text = ", ".join(f"{label} {percent(probability)}" for label, probability in likely)
-    return f"{answer['path']}: {'unknown, nearest ' if answer['unknown'] else ''}{text}"
+    return f"{path}: {'unknown, nearest ' if answer['unknown'] else ''}{text}"

@@ -14,6 +14,7 @@ from edge_agent.cli.output import counted, percent, print_metrics
 from edge_agent.ml.diagnosis import Advice, data_advice, diagnose
 from edge_agent.ml.duplicates import duplicate_advice
 from edge_agent.ml.extraction_time import in_words
+from edge_agent.ml.picture_labels import printable_path
 from edge_agent.ml.session_folder import GIVEN
 from edge_agent.vision.feature_source import card_for
 
@@ -97,7 +98,7 @@ class TrainingSummary:
     def tell(self) -> None:
         """The same for people; files that could not be read go to standard error."""
         for path, why in self.unreadable.items():
-            click.echo(f"{path}: {why}", err=True)
+            click.echo(f"{printable_path(path)}: {why}", err=True)
         result, folder = self.result, shlex.quote(str(self.session.folder))
         labels = result.head.classes_
         iterations = counted(len(result.history), "iteration")
@@ -124,7 +125,7 @@ class TrainingSummary:
             )
         click.echo(f"session     {folder}")
         if self.report is not None:
-            click.echo(f"report      {self.report}")
+            click.echo(f"report      {printable_path(self.report)}")
         click.echo(f"next        edge-agent evaluate DIR --session {folder}")
         click.echo(f"            edge-agent export FILE.tflite --session {folder}")
         click.echo(f"            edge-agent versions import {folder}")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
+from edge_agent.ml.records import decoded, encoded
 from edge_agent.store.atomic import make_folder, remove_files, remove_tree, translated, write_file
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class FeatureCache:
         ]
         buffer = io.BytesIO()
         rows = np.concatenate([one.rows for one in files]).astype(np.float32)
-        facts = np.frombuffer(msgspec.json.encode(entries), dtype=np.uint8)
+        facts = np.frombuffer(encoded(entries), dtype=np.uint8)
         np.savez(buffer, rows=rows, files=facts)
         make_folder(self._folder)
         self._write(buffer.getvalue())
@@ -139,7 +140,7 @@ class FeatureCache:
         """Know what is in a block; what is wrong with it if that cannot be known."""
         try:
             with zipfile.ZipFile(path) as block:
-                entries = msgspec.json.decode(_array(block, "files").tobytes(), type=list[_Entry])
+                entries = decoded(_array(block, "files").tobytes(), list[_Entry])
                 with block.open("rows.npy") as file:
                     shape = _shape(file)
         except _DAMAGE as error:

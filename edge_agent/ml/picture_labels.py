@@ -23,7 +23,7 @@ def picture_label(name: object, where: str) -> str:
     if not isinstance(name, str):
         raise MLCreateError(MLCreateErrorCode.TYPE, f"{where}: a label is a text, not {name!r}")
     label = unicodedata.normalize("NFC", name)
-    problem = _problem(label)
+    problem = label_problem(label)
     if problem:
         raise MLCreateError(
             MLCreateErrorCode.TYPE,
@@ -33,7 +33,8 @@ def picture_label(name: object, where: str) -> str:
     return label
 
 
-def _problem(label: str) -> str | None:
+def label_problem(label: str) -> str | None:
+    """Why a composed text cannot be a label; None when it can."""
     if not label:
         return "it is empty"
     if len(label) > MOST_CHARACTERS or len(label.encode(errors="replace")) > MOST_BYTES:

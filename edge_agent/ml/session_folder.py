@@ -11,10 +11,14 @@ import msgspec
 
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
 from edge_agent.ml.feature_cache import FileKey
+from edge_agent.ml.picture_labels import label_problem
+from edge_agent.ml.records import decoded, encoded
 from edge_agent.store.atomic import write_file
 
 FILE = "session.json"
 FORMAT = 1
+YEAR_9999 = 253_370_764_800.0
+"""In seconds since 1970: the last year that a calendar here knows."""
 
 TRAINING, VALIDATION, GIVEN = "training", "validation", "given"
 """The parts of files: to learn from, held out from those to learn from, given for validation only."""
@@ -63,14 +67,14 @@ class DataChange:
 
 def write_facts(folder: Path, facts: SessionFacts) -> None:
     """Replace `session.json` in one step; raises `StoreError` (`DiskFullError`) when the disk refuses."""
-    write_file(folder / FILE, msgspec.json.encode(facts))
+    write_file(folder / FILE, encoded(facts))
 
 
 def read_facts(folder: Path) -> SessionFacts:
     """What a session wrote down; raises `MLCreateError` IO when there is none or it cannot be read."""
     path = folder / FILE
     try:
-        facts = msgspec.json.decode(path.read_bytes(), type=SessionFacts)
+        facts = decoded(path.read_bytes(), SessionFacts)
     except FileNotFoundError:
         raise _unreadable(f"{folder}: there is no training session in this folder") from None
     except OSError as error:
@@ -80,7 +84,28 @@ def read_facts(folder: Path) -> SessionFacts:
     if facts.format != FORMAT:
         age = "new" if facts.format > FORMAT else "old"
         raise _unreadable(f"{path}: format {facts.format} is too {age} for this edge_agent")
+    if problem := _problem(facts):
+        raise damaged(path, problem)
     return facts
+
+
+def _problem(facts: SessionFacts) -> str | None:
+    """What a session never wrote down: the folder may come from elsewhere, and labels go to every screen."""
+    if not 0.0 <= facts.date < YEAR_9999:
+        return f"date is no time: {facts.date!r}"
+    if facts.n_features < 0:
+        return f"n_features is 0 or above, not {facts.n_features}"
+    paths: set[tuple[str, bool]] = set()
+    for one in facts.files:
+        path = one.key.path
+        if not path.startswith("/") or "\0" in path or (path, one.role == GIVEN) in paths:
+            return f"files: {path!a} is not the whole path of a file, once"
+        if one.role not in (TRAINING, VALIDATION, GIVEN):
+            return f"files: {path!a} has the role {one.role!a}"
+        if why := label_problem(one.label):
+            return f"files: {one.label!a} cannot be a label: {why}"
+        paths.add((path, one.role == GIVEN))
+    return None
 
 
 def damaged(path: Path, problem: str) -> MLCreateError:

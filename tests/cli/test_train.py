@@ -162,6 +162,43 @@ def test_more_iterations_go_on_where_it_stopped(
     assert texts.looks == looks
 
 
+def test_more_iterations_than_usual_hold_also_when_it_is_gone_on_with(
+    shell: Shell, texts: TextSources, data: Path, tmp_path: Path
+) -> None:
+    """A limit that was said in the beginning need not be said again, however high it is."""
+    shell.ask("train", data, "--session", tmp_path / "s", "--max-iterations", 3000)
+    told = shell.ask("train", "--session", tmp_path / "s", "--resume")
+
+    assert told["max_iterations"] == 3000
+    assert texts.looks == 36
+
+
+HOSTILE = (b"\xff\xfe.jpg", b"a\nb.jpg", b"\x1b]0;title\x07.jpg", b"<script>alert(1)<.jpg")
+
+
+@pytest.mark.usefixtures("texts")
+def test_names_of_files_are_any_bytes(shell: Shell, data: Path, tmp_path: Path) -> None:
+    """Names that are no text or would steer a terminal: learned, kept over a resume, told in one line each."""
+    for number, name in enumerate(HOSTILE):
+        (data / "cat" / os.fsdecode(name)).write_text(f"cat {50 + number}")
+        (data / "dog" / os.fsdecode(b"bad " + name)).write_text("bad")
+    told = shell.ask("train", data, "--session", tmp_path / "s", "--report", tmp_path / "r.html")
+    again = shell.run("train", data, "--session", tmp_path / "s", "--resume")
+    asked = shell.run("predict", data / "cat", data / "dog", "--session", tmp_path / "s")
+    judged = shell.run("evaluate", data, "--session", tmp_path / "s")
+
+    assert told["training"]["count"] == 40
+    assert {os.fsencode(Path(one["path"]).name) for one in told["unreadable"]} == {
+        b"bad " + name for name in HOSTILE
+    }
+    assert again.status == judged.status == 0
+    assert len(again.err.splitlines()) == len(judged.err.splitlines()) == 4
+    assert len(asked.out.splitlines()) == 16 + 16
+    assert "<script>alert" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+    for said in (again, asked, judged):
+        assert (said.out + said.err).replace("\n", "").isprintable()
+
+
 def test_an_existing_session_is_gone_on_with_only_when_asked(
     shell: Shell, texts: TextSources, data: Path, tmp_path: Path
 ) -> None:

@@ -480,3 +480,29 @@ def test_nothing_is_logged_above_info_when_nothing_is_wrong(
     run(begun(tmp_path))
 
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda facts: facts.update(date=1e300), "date"),
+        (lambda facts: facts.update(n_features=-1), "n_features"),
+        (lambda facts: facts["files"][0].update(label="../../x\x1b[31m"), "label"),
+        (lambda facts: facts["files"][0].update(role="judge"), "role"),
+        (lambda facts: facts["files"][0]["key"].update(path="a.jpg"), "path"),
+        (lambda facts: facts["files"][0]["key"].update(path="/a\0.jpg"), "path"),
+        (lambda facts: facts["files"].append(facts["files"][0]), "once"),
+    ],
+)
+def test_a_session_that_nobody_wrote_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], word: str
+) -> None:
+    """Labels, parts, paths and times that no session has are damage, and nothing is done with them."""
+    session = begun(tmp_path)
+    path = session.folder / "session.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    change(facts)
+    path.write_text(json.dumps(facts), encoding="utf-8")
+
+    error = refused(lambda: begun(tmp_path), Code.IO, str(path), "damaged", word)
+    assert "\x1b" not in str(error)
