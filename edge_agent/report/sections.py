@@ -117,7 +117,10 @@ def mistakes(facts: ReportFacts, thumbnails: Mapping[Path, bytes]) -> Html:
     """The worst mistakes."""
     title = "The worst mistakes"
     if not facts.mistakes:
-        return _section(title, element("p", "There are none: every picture was called by its label."))
+        said = "There are none: the classifier calls every picture it was tried with by its label."
+        if facts.basis.metrics.mistakes():
+            said += " Those in the tables above were made by classifiers that had not learned the picture."
+        return _section(title, element("p", said))
     learned = facts.mistakes[0].part == "training"
     what = "pictures it learned from" if learned else "pictures it did not learn from"
     return _section(

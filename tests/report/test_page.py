@@ -202,7 +202,8 @@ def test_what_there_is_none_of_is_said():
     words = read(bare).words
 
     for said in (
-        "every picture was called by its label",
+        "the classifier calls every picture it was tried with by its label",
+        "made by classifiers that had not learned the picture",
         "No picture looks clearly",
         "too few pictures",
         "one iteration",
