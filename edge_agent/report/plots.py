@@ -28,7 +28,7 @@ def check_plotting() -> None:
     except ImportError as error:
         raise UserError(
             f"a report needs matplotlib, which cannot be loaded ({error}):"
-            " install it with `pip install 'edge-agent[report]'`"
+            " install it with `pip install matplotlib`"
         ) from error
 
 
