@@ -83,7 +83,7 @@ STOREYS = """
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
-    ml.recipes
+    ml.recipes | ml.evidence
     ml.left_out
     ml.linear_answers
     ml.discriminant | ml.networks | ml.fits.protocol | ml.regression

@@ -87,8 +87,7 @@ class LeftOut:
         """Scores [n, C] of discriminant analysis, and tau."""
         state, y = self.state, self.y
         precision = state.precision(shrinkage)
-        m = state.means - state.centre
-        coef = precision.times(m).T
+        m, coef = state.means - state.centre, state.directions(shrinkage)
         q = (self._lengths - self._squares @ precision.share) / precision.ridge
         R, V = self._x @ coef, m @ coef
         counts = np.maximum(state.counts, 2.0)

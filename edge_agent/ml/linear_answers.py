@@ -106,9 +106,18 @@ class State:
         ridge = shrinkage * self.scatter.trace / N / min(N - 1.0, self.means.shape[1])
         return Precision(self.scatter, N, ridge)
 
+    @cached_property
+    def _known(self) -> dict[float, Matrix]:
+        return {}
+
+    def directions(self, shrinkage: float) -> Matrix:
+        """A^-1 times the means from the centre [D, C]; made once for each shrinkage."""
+        if shrinkage not in self._known:
+            self._known[shrinkage] = self.precision(shrinkage).times(self.means - self.centre).T
+        return self._known[shrinkage]
+
     def _discriminant(self, shrinkage: float, tau: float) -> Linear:
-        m = self.means - self.centre
-        coef = self.precision(shrinkage).times(m).T
+        m, coef = self.means - self.centre, self.directions(shrinkage)
         bias = 0.5 * tau / self.counts - 0.5 * np.einsum("cd,dc->c", m, coef) - self.centre @ coef
         return Linear(coef, bias)
 

@@ -61,6 +61,8 @@ class LDAHead:
         ),
     )
 
+    estimate_rows: ClassVar[int] = ESTIMATE_ROWS
+
     def __init__(self, n_features: int) -> None:
         self._n_features = n_features
         self._parameters: dict[str, ParameterValue] = {}
@@ -113,7 +115,9 @@ class LDAHead:
         counts, means = _merged(statistics, old)
         scatter = _scatter(statistics, old, (kept, labels) if dual else None)
         del statistics  # its Gram matrix is the largest thing here, and no longer needed
-        samples = (_unit_rows(kept, len(labels)), labels) if dual else _sampled(rows, marks)
+        samples = (
+            (_unit_rows(kept, len(labels)), labels) if dual else _sampled(rows, marks, self.estimate_rows)
+        )
         metrics = self._solve(counts, means, scatter, samples, settings)
         self._parameters = {str(key): value for key, value in settings.items()}
         yield TrainingProgress("epoch", 0, index, metrics)
@@ -229,9 +233,9 @@ def _unit_rows(blocks: Iterable[NDArray[np.float32]], n: int, before: int = 0) -
     return Z
 
 
-def _sampled(rows: TrainingRows, marks: list[int]) -> tuple[Matrix, list[str]]:
-    """At most `ESTIMATE_ROWS` samples, those with the smallest marks, as unit vectors."""
-    chosen = sorted(np.argsort(np.array(marks), kind="stable")[:ESTIMATE_ROWS].tolist())
+def _sampled(rows: TrainingRows, marks: list[int], most: int) -> tuple[Matrix, list[str]]:
+    """At most so many samples, those with the smallest marks, as unit vectors."""
+    chosen = sorted(np.argsort(np.array(marks), kind="stable")[:most].tolist())
     labels: list[str] = []
 
     def blocks() -> Iterator[NDArray[np.float32]]:

@@ -40,6 +40,8 @@ class MixedHead(LDAHead):
     """
 
     parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = ()
+    estimate_rows: ClassVar[int] = 1000
+    """Fewer than `LDAHead` needs for its threshold: each is looked at some ten times."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
