@@ -97,6 +97,8 @@ class TrainingOptions:
                 " or name another folder with --session"
             )
         if not known and self.data is None:
+            if self.resume:
+                raise UserError(f"{self.folder}: there is no training session in this folder to go on with")
             raise UserError("say which pictures to learn from: edge-agent train DATA --session DIR")
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"{self.folder}: is no folder")

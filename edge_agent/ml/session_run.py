@@ -34,6 +34,7 @@ from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.jobs import MLJob
 from edge_agent.ml.metrics import MLClassifierMetrics
 from edge_agent.ml.model import MLModel
+from edge_agent.ml.picture_labels import printable_path
 from edge_agent.ml.session_folder import TRAINING, DataFile, change_on_disk
 from edge_agent.ml.training_progress import MLPhase, MLProgressMetric
 from edge_agent.ml.training_session import MLTrainingSession, modified
@@ -186,7 +187,8 @@ class _Run:
         files = [one for one in session.facts.files if cache.entry(one.key).error is None]
         learned = [one for one in files if one.role == TRAINING]
         held = [one for one in files if one.role != TRAINING]
-        classes = _classes(learned)
+        refused = {one.key.path: why for one in session.facts.files if (why := cache.entry(one.key).error)}
+        classes = _classes(learned, refused)
         X, owners = cache.rows([one.key for one in learned])
         y = np.array([classes.index(one.label) for one in learned], dtype=np.intp)
         X_held, _ = cache.rows([one.key for one in held])
@@ -218,7 +220,7 @@ class _Run:
             validation_metrics=measured(head, X_held, [one.label for one in held]),
             history=history,
             converged=fit.converged,
-            unreadable={one.key.path: entry.error for one, entry in entries if entry.error is not None},
+            unreadable=refused,
             sizes={
                 one.key.path: (entry.width, entry.height) for one, entry in entries if entry.error is None
             },
@@ -285,13 +287,15 @@ def _file_of(one: DataFile, answers: Sequence[ExtractedFeatures], n_features: in
     return LookedAt(one.key, np.stack(rows), original.width, original.height, original.digest)
 
 
-def _classes(learned: Sequence[DataFile]) -> tuple[str, ...]:
+def _classes(learned: Sequence[DataFile], refused: Mapping[str, str]) -> tuple[str, ...]:
     classes = tuple(sorted({one.label for one in learned}))
     if len(classes) < 2:
         found = f"only {classes[0]!r} has" if classes else "no label has"
+        first = next((f"; {printable_path(path)}: {why}" for path, why in refused.items()), "")
+        more = f", and {len(refused) - 1} more cannot be read" if len(refused) > 1 else ""
         raise MLCreateError(
             MLCreateErrorCode.TYPE,
-            f"a classifier tells at least two labels apart; {found} pictures that can be read",
+            f"a classifier tells at least two labels apart; {found} pictures that can be read{first}{more}",
         )
     return classes
 

@@ -173,6 +173,20 @@ def test_more_iterations_than_usual_hold_also_when_it_is_gone_on_with(
     assert texts.looks == 36
 
 
+def test_when_nothing_can_be_read_the_first_reason_is_told(
+    shell: Shell, texts: TextSources, tmp_path: Path
+) -> None:
+    """One line with a file, why it was refused, and how many more there are."""
+    for word in WORDS:
+        drop_texts(tmp_path / "data", word, ["bad"])
+    done = shell.run("train", tmp_path / "data", "--session", tmp_path / "s")
+
+    assert (done.status, done.out, texts.looks) == (2, "", 3)
+    assert str(tmp_path / "data" / "cat") in done.err
+    assert "this is not a picture, and 2 more cannot be read" in done.err
+    assert "\x1b" not in done.err
+
+
 HOSTILE = (b"\xff\xfe.jpg", b"a\nb.jpg", b"\x1b]0;title\x07.jpg", b"<script>alert(1)<.jpg")
 
 
@@ -263,7 +277,7 @@ def test_a_file_that_goes_before_resuming_from_the_folder_alone(
         (("data", "--max-iterations", "0"), "--max-iterations"),
         (("one",), "two labels"),
         ((), "say which pictures"),
-        (("--resume",), "say which pictures"),
+        (("--resume",), "s: there is no training session in this folder"),
     ],
 )
 def test_mistakes_are_one_line(
