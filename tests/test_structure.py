@@ -46,14 +46,14 @@ STOREYS = """
     agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
-    agent.importing
+    agent.importing | agent.forgetting
     agent.publishing
     default_plugins
     default_plugins.*
     plugins
     plugin_host
     mailbox
-    agent.dropfolder
+    agent.dropfolder | agent.traces
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     ml.authoring
     ml.authoring.neighbors | ml.authoring.network
@@ -91,6 +91,7 @@ STOREYS = """
     ml.layers | ml.losses | ml.descent | ml.lbfgs
     ml.heads.protocol | ml.estimates | store.training_set
     ml.arrays | ml.front
+    store.erasure
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
     agent.settling | ml.labels | ml.pending | ml.providers
     ml.sample_files | ml.diagnosis

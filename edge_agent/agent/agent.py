@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.agent.home import Home
 from edge_agent.agent.pauses import REST_SECONDS, Pauses
-from edge_agent.agent.requests import UPDATE, Request, answer
+from edge_agent.agent.requests import FORGET, UPDATE, Request, answer
 from edge_agent.agent.stages import Clocks, MakeEngine, Stages, open_stages
 from edge_agent.agent.status import AgentState, StatusFile
 from edge_agent.agent.summary import summarise
@@ -230,7 +230,12 @@ class Agent:
             self._open_updating.ask(request)
             return
         try:
-            request.reply.set_result(answer(request, self._open_stages.answers, self.facts))
+            result = answer(request, self._open_stages.answers, self.facts)
+            if request.name == FORGET:
+                self._open_stages.intake.count_rejected()
+                self._open_updating.answer_when_made(request, result)
+            else:
+                request.reply.set_result(result)
         except EdgeAgentError as error:
             request.fail(error)
         except Exception as error:  # part of the step boundary: a bad question must not stop the service
@@ -238,6 +243,14 @@ class Agent:
             request.fail(EdgeAgentError(f"{request.name} failed: {type(error).__name__}: {error}"))
         finally:
             request.close_files()
+
+    def unlearn(self) -> None:
+        """One step towards the version without what was forgotten, and no other: nothing new is taken in."""
+        self._drain(5.0 if self.updating else 0.0)
+        with suppress(EdgeAgentError):  # whoever asked is told
+            self._learn()
+        if not self.updating:
+            self._write_status()
 
     def _refuse_waiting(self) -> None:
         """Tell everybody who still waits that nothing will come, and plugins what training had to say."""

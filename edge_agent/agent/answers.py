@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.agent.archive import Archive
+from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.importing import publish_session
 from edge_agent.agent.labels import clean_label
 from edge_agent.agent.publishing import learned_samples
@@ -19,12 +19,10 @@ from edge_agent.agent.serving import Serving
 from edge_agent.errors import NoModelError, NotFoundError, UserError
 from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
+from edge_agent.store.erasure import stored_features
 from edge_agent.store.registry import Version, VersionRegistry
 from edge_agent.store.samples import Sample, SampleStore
 from edge_agent.vision.engine import Engine
-
-FORGETTING = "forgetting"
-"""Where the store keeps the digests a removal has still to deal with."""
 
 
 class Answers:
@@ -41,6 +39,7 @@ class Answers:
         engine: Engine,
         plugins: PluginHost,
         serving: Serving,
+        forgetting: Forgetting,
     ) -> None:
         self._store = store
         self._archive = archive
@@ -48,6 +47,7 @@ class Answers:
         self._engine = engine
         self._plugins = plugins
         self._serving = serving
+        self._forgetting = forgetting
 
     def predict(
         self, names: Sequence[str], fds: list[int], *, top: int | None = None, version: int | None = None
@@ -87,6 +87,10 @@ class Answers:
             to = previous.parent
         if to is None:
             raise NotFoundError(f"version {previous.number} is the first; there is nothing to roll back to")
+        if to not in self._registry.numbers():
+            raise NotFoundError(
+                f"there is no version {to}; versions that learned from something forgotten are removed"
+            )
         stored = {sample.digest for sample in self._store.list()}
         forgotten = sum(digest not in stored for digest in learned_samples(self._registry.get(to)))
         if forgotten:
@@ -139,32 +143,60 @@ class Answers:
     def forget(self, *, digest: str | None, label: str | None) -> dict[str, Any]:
         """Remove a sample, or all of a label: the picture's bytes, its features and its row.
 
-        Versions that learned from it are replaced by the next update, which is due at once.
+        Versions that learned from it go too: `versions_left` are those that have to answer until the next one, which
+        is due at once, is published.
         """
+        doomed, label = self._meant(digest, label)
+        learned, before = self._registry.numbers(), self._serving.version
+        if not doomed and not (label and self._forgetting.versions(label)):
+            raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
+        self._forgetting.begin(doomed, label)
+        now = self._serving.version
+        if before is not None and now is not None and now != before:
+            self._plugins.version_rolled_back(version=now, previous=before.number)
+        return {
+            "forgotten": len(doomed),
+            "labels": sorted({sample.label for sample in doomed} | ({label} if label else set())),
+            **self.forgotten(learned),
+        }
+
+    def forgotten(self, before: Sequence[int]) -> dict[str, Any]:
+        """Which of the versions there were before went, and which are still to go."""
+        return {
+            "version": self._serving.version.number if self._serving.version else None,
+            "versions_removed": sorted(set(before) - set(self._registry.numbers())),
+            "versions_left": self._forgetting.versions(),
+        }
+
+    def traces(self, *, digest: str | None, label: str | None) -> list[dict[str, Any]]:
+        """By what a sample, or those of a label, would be recognised wherever something of them was left.
+
+        Features that another sample has too, byte for byte, and names that are part of another's are left out.
+        """
+        doomed, _ = self._meant(digest, label)
+        features = stored_features(self._store.database, [sample.digest for sample in doomed])
+        gone = {sample.digest for sample in doomed}
+        others = "\n".join(
+            f"{sample.source_name}\n{sample.stored_path}"
+            for sample in self._store.list()
+            if sample.digest not in gone
+        )
+        return [
+            {
+                "digest": sample.digest,
+                "name": sample.source_name if sample.source_name not in others else "",
+                "features": [row.hex() for row in features[sample.digest]],
+            }
+            for sample in doomed
+        ]
+
+    def _meant(self, digest: str | None, label: str | None) -> tuple[list[Sample], str | None]:
         if (digest is None) == (label is None):
             raise UserError("say what to forget: either a sample or a label")
-        label = clean_label(label) if label is not None else None
-        doomed = [self._store.get(digest)] if digest is not None else self._store.list(label=label)
-        if not doomed:
-            raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
-        # The list is kept until all is gone, so that an interrupted removal is finished at the next start.
-        self._store.set_meta(FORGETTING, json.dumps([sample.digest for sample in doomed]))
-        self.finish_forgetting()
-        return {"forgotten": len(doomed), "labels": sorted({sample.label for sample in doomed})}
-
-    def finish_forgetting(self) -> None:
-        """Carry out what the store says is to be forgotten; nothing when nothing is.
-
-        When no sample is left, no version may answer from what was learned, so all of them go too.
-        """
-        doomed = json.loads(self._store.meta(FORGETTING) or "[]")
-        if not doomed:
-            return
-        self._archive.remove(doomed)
-        self._store.remove_all(doomed)
-        if not self._store.count():
-            self._serving.retire()
-        self._store.set_meta(FORGETTING, "[]")
+        if digest is not None:
+            return [self._store.get(digest)], None
+        label = clean_label(label or "")
+        return self._store.list(label=label), label
 
 
 def same_extractor(one: str, other: str) -> bool:

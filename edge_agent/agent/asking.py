@@ -14,7 +14,7 @@ from edge_agent import errors
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
 from edge_agent.agent.opening import open_patiently
-from edge_agent.agent.requests import Request
+from edge_agent.agent.requests import UPDATE, Request
 from edge_agent.agent.sockets import (
     ANSWER_SECONDS,
     IO_SECONDS,
@@ -86,8 +86,10 @@ def is_running(home: Path) -> bool:
 
 def _ask_here(agent: Agent, name: str, arguments: dict[str, Any], files: Sequence[int]) -> Any:
     request = Request(name, arguments, list(files))
-    if name != "update":
+    if name != UPDATE:
         agent.answer(request)  # a question must not take in, learn or publish on the way
+        while not request.reply.done():  # except that what is forgotten must be unlearned
+            agent.unlearn()
         return request.reply.result()
     agent.ask(request)
     while not request.reply.done():

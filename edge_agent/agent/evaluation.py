@@ -191,13 +191,13 @@ def decide(evaluation: Evaluation) -> Decision:
     `MAX_DROP`, hardly by chance.
     """
     common = evaluation.common
-    if common is None:
-        return Decision(answer=True, reason="it is the first version")
     if evaluation.forgotten:
         return Decision(
             answer=True,
             reason="the current version learned from samples that were removed since",
         )
+    if common is None:
+        return Decision(answer=True, reason="it is the first version")
     if common.count < MIN_JUDGES or common.candidate_accuracy is None or common.current_accuracy is None:
         return Decision(
             answer=True,

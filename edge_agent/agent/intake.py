@@ -167,6 +167,10 @@ class Intake:
         odd = [{"path": printable(str(one.path)), "reason": one.reason} for one in self._folder.oddities]
         return stuck + odd
 
+    def count_rejected(self) -> None:
+        """Count what lies in `rejected/` again, after some of it was removed."""
+        self.rejected = _count_rejected(self._home.rejected_folder)
+
     def _stuck_now(self) -> dict[Path, str]:
         if self._stuck:
             self._stuck = {path: reason for path, reason in self._stuck.items() if os.path.lexists(path)}

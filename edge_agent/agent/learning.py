@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_agent.agent.evaluation import Evaluation, compare
@@ -49,6 +49,8 @@ class Outcome:
     seconds: float
     samples: int
     message: str
+    untrainable: bool = False
+    """The head could not learn from what is stored."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -69,6 +71,7 @@ class _Running:
     parts: Split
     revision: int
     started: float
+    outdated: bool = False
 
 
 class Learning:
@@ -210,6 +213,13 @@ class Learning:
         if self._running:
             self._running.task.cancel()
 
+    def unlearn(self) -> None:
+        """Let nothing come of an update that learns from something removed meanwhile, nor say what it was about."""
+        self._last = None
+        if self._running:
+            self._running.outdated = True
+            self._running.task.cancel()
+
     def finish(self, current: Version | None, serving: MLModel | None, facts: EngineFacts) -> Outcome:
         """Take the ended task through evaluation, decision and publishing; the agent's thread."""
         assert self._running is not None
@@ -256,10 +266,12 @@ class Learning:
         ) -> Outcome:
             return Outcome(state, version, accuracy, self._monotonic() - running.started, samples, message)
 
+        if running.outdated:
+            return ended("cancelled", "samples were removed while it learned from them")
         if running.task.state is MLTaskState.CANCELLED:
             return ended("cancelled", "the update was cancelled")
         if running.task.state is not MLTaskState.COMPLETED:
-            return ended("failed", str(running.task.error))
+            return replace(ended("failed", str(running.task.error)), untrainable=True)
         candidate = running.task.model
         assert candidate is not None, "a completed task has a model"
         if current and current.extractor_fingerprint != facts.fingerprint:
@@ -286,9 +298,9 @@ class Learning:
     ) -> Evaluation:
         learned = set(running.parts.training)
         stored = dict(running.training_set)
-        then = _learned(current) if current and serving else {}
+        then = _learned(current) if current else {}
         forgotten = any(digest not in stored for digest in then)
-        held_out = judges(running.parts.held_out, learned | set(then))
+        held_out = judges(running.parts.held_out, learned | set(then if serving else ()))
         proba = probabilities(candidate, running.training_set, held_out)
         return compare(
             candidate_proba=proba,

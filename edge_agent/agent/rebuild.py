@@ -81,7 +81,8 @@ class Rebuild:
                 found.append(self._sample(extraction))
             if not go_on():
                 break
-        self._store.add(found, fingerprint)
+        # What was removed meanwhile is not to come back.
+        self._store.add([new for new in found if (self._home.path / new.stored_path).exists()], fingerprint)
         self._left = self._left[BATCH_SAMPLES:]
         if not self._left:
             log.warning("the database was made again from the archive: %d samples", self._store.count())

@@ -6,8 +6,10 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from edge_agent.agent.archive import Archive
+from edge_agent.errors import NotFoundError
 from edge_agent.store.samples import Sample, SampleStore
 from edge_agent.vision.engine import Engine
 
@@ -47,7 +49,8 @@ class Refresh:
         for extraction in self._engine.extract(self._jobs(missing[:BATCH_SAMPLES])):
             digest = str(extraction.key)
             if extraction.features is not None and extraction.digest == digest:
-                self._store.put_features(digest, fingerprint, extraction.features)
+                with suppress(NotFoundError):  # forgotten while it was looked at
+                    self._store.put_features(digest, fingerprint, extraction.features)
             elif extraction.features is not None:
                 self._give_up(digest, "the archived file is not the one that was learned from")
             elif extraction.permanent or self._tries[digest] >= MOST_TRIES:

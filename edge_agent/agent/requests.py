@@ -16,7 +16,21 @@ _T = TypeVar("_T")
 UPDATE = "update"
 """The one request that is not answered on the spot: its answer is the outcome of an update."""
 
-QUESTIONS = ("predict", "versions", "rollback", "import", "samples", "relabel", "forget", "status", UPDATE)
+FORGET = "forget"
+"""Answered when the versions that learned from it are gone, or why they are not."""
+
+QUESTIONS = (
+    "predict",
+    "versions",
+    "rollback",
+    "import",
+    "samples",
+    "relabel",
+    "traces",
+    FORGET,
+    "status",
+    UPDATE,
+)
 
 
 @dataclass
@@ -58,6 +72,8 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
             return answers.samples(given.text("label"), given.number("limit"), given.number("offset") or 0)
         case "relabel":
             return answers.relabel(given.text("digest") or "", given.text("label") or "")
+        case "traces":
+            return answers.traces(digest=given.text("digest"), label=given.text("label"))
         case "forget":
             return answers.forget(digest=given.text("digest"), label=given.text("label"))
         case "status":

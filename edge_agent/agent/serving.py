@@ -62,11 +62,17 @@ class Serving:
         self.version, self.model, self.trouble = self._registry.get(number), model, ""
         return self.version
 
-    def retire(self) -> None:
-        """Serve nothing, and remove every version: what they learned from is to be forgotten."""
-        self._registry.remove_all()
-        self.version = self.model = self._other = None
+    def withdraw(self) -> None:
+        """Serve nothing until the next version is published."""
+        self._registry.withdraw()
+        self.version = self.model = None
         self.trouble = ""
+
+    def drop(self, number: int) -> None:
+        """Remove a version that does not answer, from memory too; `StoreError` for the one that does."""
+        if self._other is not None and self._other[0] == number:
+            self._other = None
+        self._registry.remove(number)
 
     def model_for(self, number: int | None) -> tuple[int, MLModel]:
         """The number and the model of a version, the current one by default.

@@ -12,6 +12,7 @@ from typing import Protocol
 from edge_agent.agent.answers import Answers
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.dropfolder import DropFolder
+from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.home import Home
 from edge_agent.agent.intake import Intake
 from edge_agent.agent.learning import Learning, head_problems
@@ -67,6 +68,7 @@ class Stages:
     intake: Intake
     refresh: Refresh
     rebuild: Rebuild
+    forgetting: Forgetting
     answers: Answers
     _closing: ExitStack = field(repr=False)
 
@@ -137,8 +139,10 @@ def open_stages(
             monotonic=clocks.monotonic,
             clock=clocks.wall,
         )
-        answers = Answers(store, archive, registry, engine, plugins, serving)
-        answers.finish_forgetting()
+        forgetting = Forgetting(
+            home, drop_folder, store, archive, registry, serving, stop_learning=learning.unlearn
+        )
+        forgetting.resume()
         return Stages(
             home=home,
             card=card,
@@ -151,7 +155,8 @@ def open_stages(
             intake=intake,
             refresh=Refresh(store, archive, engine),
             rebuild=Rebuild(home, store, archive, engine),
-            answers=answers,
+            forgetting=forgetting,
+            answers=Answers(store, archive, registry, engine, plugins, serving, forgetting),
             _closing=closing.pop_all(),
         )
 

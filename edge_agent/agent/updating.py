@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from edge_agent.agent.learning import Outcome
 from edge_agent.agent.pauses import REST_SECONDS
@@ -29,6 +30,7 @@ class Updating:
         self._config = config
         self._monotonic = monotonic
         self._asked: list[Request] = []
+        self._forgot: list[tuple[Request, dict[str, Any], list[int]]] = []
         self._ended = False
         self._postponed_at: float | None = None
         self.why_not = ""
@@ -48,11 +50,30 @@ class Updating:
         """Note that the task said its last; it is concluded at the next step."""
         self._ended = True
 
+    def answer_when_made(self, request: Request, answer: dict[str, Any]) -> None:
+        """Answer what was forgotten once a version without it is there, or it is known why there is none."""
+        before = [*answer["versions_removed"], *answer["versions_left"]]
+        self._forgot.append((request, answer, before))
+        if not self._stages.forgetting.waits:
+            self._reply_forgotten("")
+
     def step(self, intake_trouble: str) -> None:
         """Start an update when one is wanted, and conclude the one that ended.
 
         Raises `EdgeAgentError` when an update could not be started or failed.
         """
+        ending = self.running
+        try:
+            self._stages.forgetting.resume()
+            self._step(intake_trouble)
+        except EdgeAgentError as error:
+            self._reply_forgotten(str(error), trouble=True)
+            raise
+        # An update that ended and changed nothing was begun before: the next one is meant.
+        if not self.running and not (ending and self._stages.forgetting.waits):
+            self._reply_forgotten(self.why_not)
+
+    def _step(self, intake_trouble: str) -> None:
         if self.running:
             if self._ended:
                 self._ended = False
@@ -87,6 +108,8 @@ class Updating:
             return decision.reason
         facts = self._stages.engine.start()
         if not self._stages.rebuild.remaining and not self._stages.refresh.remaining(facts.fingerprint):
+            if self._stages.forgetting.waits and not self._stages.store.snapshot(facts.fingerprint):
+                self._unpublish()  # nothing is left that a version could learn from
             self._stages.learning.start(facts)
             log.info("update started: %s", decision.reason)
         return ""
@@ -94,22 +117,45 @@ class Updating:
     def _conclude(self) -> None:
         stages = self._stages
         before = stages.serving.version
-        outcome = stages.learning.finish(before, stages.serving.model, stages.engine.start())
+        # What is to be forgotten is not compared with: the comparison would be written down.
+        compared = None if stages.forgetting.waits else stages.serving.model
+        outcome = stages.learning.finish(before, compared, stages.engine.start())
         if outcome.state == "published":
             stages.serving.reload()
             if stages.serving.version is not None:
                 self._plugins.version_published(version=stages.serving.version)
+            stages.forgetting.resume()
+        elif outcome.state == "refused" or outcome.untrainable:
+            self._unpublish()
         self._reply(outcome)
         if outcome.state == "failed":
             raise EdgeAgentError(outcome.message)
+
+    def _unpublish(self) -> None:
+        """Let no version answer that learned from what is to be forgotten; an older one does, or none."""
+        serving = self._stages.serving
+        before = serving.version
+        self._stages.forgetting.unpublish()
+        if before is not None and serving.version not in (None, before):
+            self._plugins.version_rolled_back(version=serving.version, previous=before.number)
 
     def _reply(self, outcome: Outcome) -> None:
         asked, self._asked = self._asked, []
         for request in asked:
             request.reply.set_result(outcome.to_json())
 
+    def _reply_forgotten(self, why_not: str, *, trouble: bool = False) -> None:
+        forgot, self._forgot = self._forgot, []
+        for request, answer, before in forgot:
+            now = self._stages.answers.forgotten(before)
+            because = why_not if trouble else ""
+            if now["versions_left"] and not because:
+                because = why_not or "archived pictures are looked at again first, when the agent runs"
+            request.reply.set_result({**answer, **now, "because": because})
+
     def give_up(self, error: Exception) -> None:
         """Tell everybody who still waits that nothing will come."""
+        self._reply_forgotten(str(error), trouble=True)
         asked, self._asked = self._asked, []
         for request in asked:
             request.fail(error)
@@ -138,5 +184,8 @@ class Updating:
     def _situation(self, *, forced: bool = False) -> UpdateSituation:
         stages = self._stages
         return stages.learning.situation(
-            stages.serving.version, stages.engine.facts, pending_files=stages.intake.arriving, forced=forced
+            stages.serving.version,
+            stages.engine.facts,
+            pending_files=stages.intake.arriving,
+            forced=forced or stages.forgetting.waits,
         )

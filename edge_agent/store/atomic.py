@@ -217,6 +217,18 @@ def remove_tree(path: Path) -> None:
         sync_directory(path.parent)
 
 
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder if nothing is in it; one that is not there is fine."""
+    with translated(path, "remove the folder"):
+        try:
+            path.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            return
+        sync_directory(path.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in `path` durable."""
     with translated(path, "sync the directory"):

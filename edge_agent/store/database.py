@@ -91,6 +91,23 @@ class Database:
         with self._lock, self._translated():
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def rewrite(self) -> None:
+        """Write the file anew from its rows, so that no page has anything left between them.
+
+        `secure_delete` clears what is deleted, not the copies that moving rows from page to page leaves behind.
+        Without room for that the old pages stay. Raises `StoreError` while another program reads the file.
+        """
+        with self._lock, self._translated():
+            try:
+                with self._translated():
+                    self._writer.execute("VACUUM")
+            except DiskFullError:
+                pass
+            if self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise StoreError(
+                    f"{self.path}: another program reads it, so old pages are kept for that; end it and try again"
+                )
+
     def close(self) -> None:
         """Close every connection; calling it again is fine."""
         with self._lock:

@@ -95,6 +95,11 @@ class SampleStore:
                 self._database.close()
                 raise
 
+    @property
+    def database(self) -> Database:
+        """The file itself, for `store.erasure`."""
+        return self._database
+
     def close(self) -> None:
         """Close the database; calling it again is fine."""
         self._database.close()

@@ -220,7 +220,14 @@ class TestData:
         """A forgotten label's pictures are gone from the archive, and the next version does not know it."""
         bench.open()
         teach(bench, cat=4, dog=4)
-        assert bench.ask("forget", label="dog") == {"forgotten": 4, "labels": ["dog"]}
+        assert bench.ask("forget", label="dog") == {
+            "forgotten": 4,
+            "labels": ["dog"],
+            "version": 2,
+            "versions_removed": [1],
+            "versions_left": [],
+            "because": "",
+        }
         bench.settle()
 
         assert bench.predict(tmp_path, "dog 50")["label"] == "cat"

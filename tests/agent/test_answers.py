@@ -141,7 +141,8 @@ class TestForget:
         bench.open()
         teach(bench, cat=3)
         digest = bench.ask("samples")[1]["digest"]
-        assert bench.ask("forget", digest=digest[:10]) == {"forgotten": 1, "labels": ["cat"]}
+        answer = bench.ask("forget", digest=digest[:10])
+        assert (answer["forgotten"], answer["labels"]) == (1, ["cat"])
 
         assert kept(bench) == ["cat/cat-0", "cat/cat-2"]
         assert len(bench.ask("samples")) == 2

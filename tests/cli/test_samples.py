@@ -90,12 +90,40 @@ class TestSamples:
         assert learned.run("forget").status == 2
         assert learned.run("forget", "--sample", "ab", "--label", "cat").status == 2
         digest = learned.ask("samples", "list", "--label", "cat")[0]["digest"]
-        assert learned.ask("forget", "--sample", digest) == {"forgotten": 1, "labels": ["cat"]}
+        answer = learned.ask("forget", "--sample", digest)
+        assert (answer["forgotten"], answer["labels"]) == (1, ["cat"])
         assert "forgot 4 samples of dog" in learned.run("forget", "--label", "dog").out
         assert learned.ask("status")["labels"] == {"cat": 3, "fox": 4}
 
     def test_a_running_agent_is_asked_instead(self, running: Shell) -> None:
         """With an agent running the same commands give the same answers."""
         assert len(running.ask("samples", "list", "--label", "fox")) == 4
-        assert running.ask("forget", "--label", "fox") == {"forgotten": 4, "labels": ["fox"]}
+        answer = running.ask("forget", "--label", "fox")
+        assert (answer["forgotten"], answer["labels"], answer["versions_removed"]) == (4, ["fox"], [2])
         assert "fox" not in running.ask("status")["labels"]
+
+    def test_what_was_forgotten_is_searched_for(self, running: Shell) -> None:
+        """`--verify` says what it looked for and that it is gone, also when it is asked again later."""
+        digest = running.ask("samples", "list", "--label", "cat")[0]["digest"]
+        answer = running.ask("forget", "--sample", digest[:12], "--verify")
+        assert (answer["gone"], answer["found"], answer["versions_left"]) == (True, [], [])
+        assert answer["searched"]["for"] == {"digest": 1, "file name": 1, "feature row": 1, "label": 0}
+        done = running.run("forget", "--label", "fox", "--verify")
+        assert (done.status, done.out.splitlines()[-1]) == (0, "gone")
+        for again in (("--sample", digest), ("--label", "fox")):
+            assert running.ask("forget", *again, "--verify")["gone"]
+        assert running.run("forget", "--sample", digest).status == 2
+        assert running.run("forget", "--sample", digest[:12], "--verify").status == 2
+
+    def test_what_is_left_is_named(self, running: Shell) -> None:
+        """A copy that somebody put into the state directory is found: status 1 and the place."""
+        row = running.ask("samples", "list", "--label", "cat")[0]
+        (running.home / "notes").mkdir()
+        (running.home / "notes" / "mine.bin").write_bytes((running.home / row["path"]).read_bytes())
+        (running.home / "notes" / "sums.txt").write_text(f"x{row['digest']}x")
+        done = running.run("forget", "--sample", row["digest"], "--verify")
+
+        assert done.status == 1
+        assert "left: notes/mine.bin: the picture" in done.out
+        assert "left: notes/sums.txt: the digest" in done.out
+        assert "gone" not in done.out.splitlines()
