@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edge_agent.errors import EdgeAgentError, PluginError
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
 from edge_agent.mailbox import Mailbox
-from edge_agent.ml.heads.protocol import Head, check_head
+from edge_agent.ml.heads.conformance import AT_REGISTRATION, check_head
+from edge_agent.ml.heads.protocol import Head
 from edge_agent.vision.preprocessing import ExtractorCard
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class PluginHost:
         """Every learning method that is offered, by name; raises `PluginError`."""
 
         def name(head: type[Head]) -> str:
-            check_head(head)
+            check_head(head, AT_REGISTRATION)
             return head.name
 
         return self._collect("register_heads", name)

@@ -11,8 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
+from edge_agent.ml.heads.conformance import HEAD_CHECKS, check_head
 from edge_agent.vision.engine import Engine, EngineFacts, Extraction, Job
 from edge_agent.vision.preprocessing import ExtractorCard
+
+__all__ = [
+    "FAKE_FEATURES",
+    "HEAD_CHECKS",
+    "FakeClock",
+    "FakeEngine",
+    "check_head",
+    "drop_texts",
+    "fake_features",
+]
 
 FAKE_FEATURES = 16
 

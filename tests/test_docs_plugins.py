@@ -19,6 +19,7 @@ from edge_agent.config import PluginsConfig, parse_config
 from edge_agent.errors import ConfigError
 from edge_agent.hookspecs import HOOK_NAMES, hookimpl
 from edge_agent.plugins import load_plugins
+from edge_agent.testing import HEAD_CHECKS
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "docs" / "plugins.md"
@@ -135,6 +136,8 @@ def test_all_code_has_a_name():
         "edge-agent.toml",
         "edge_agent_night.py",
         "edge_agent_hello.py",
+        "edge_agent_centres.py",
+        "test_edge_agent_centres.py",
         "test_edge_agent_lamp.py",
     }
 
@@ -156,6 +159,20 @@ def test_test_of_the_guide_passes(site, tmp_path):
     module = importlib.import_module("test_edge_agent_lamp")
 
     module.test_lamp_is_lit_while_learning(tmp_path)
+
+
+@pytest.mark.parametrize("check", HEAD_CHECKS, ids=lambda check: check.__name__)
+def test_the_learning_method_of_the_guide_keeps_all_promises(site, check):
+    """As its test in the guide says, which runs over the same checks."""
+    module = importlib.import_module("test_edge_agent_centres")
+
+    assert module.HEAD_CHECKS is HEAD_CHECKS
+    module.test_centres(check)
+
+
+def test_the_learning_method_of_the_guide_is_registered(site):
+    """The plugin offers it by its name."""
+    assert set(load("centres = edge_agent_centres").register_heads()) == {"centres"}
 
 
 def test_lamp_stays_on_after_a_failure(site, tmp_path):

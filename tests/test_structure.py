@@ -78,8 +78,9 @@ STOREYS = """
     ml.fits.auto | ml.label_errors | ml.learning_curve | vision.thumbnail_maker
     vision.comparison | vision.fused_head | vision.fused_input | vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
-    ml.heads.logistic | ml.heads.mixed
-    ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax
+    ml.heads.gradient_descent | ml.heads.logistic | ml.heads.mixed
+    ml.heads.conformance
+    ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax | ml.heads.trial
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema

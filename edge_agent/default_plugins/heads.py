@@ -11,6 +11,6 @@ from edge_agent.ml.model import BUILT_IN_HEADS
 
 @hookimpl
 def register_heads(register: Callable[[type[Head]], None]) -> None:
-    """Discriminant analysis, softmax and logistic regression, nearest neighbours and a network."""
+    """Discriminant analysis, softmax and logistic regression, nearest neighbours and networks."""
     for head in BUILT_IN_HEADS.values():
         register(head)

@@ -51,7 +51,7 @@ def fusable_layers(head: Head) -> list[Layer]:
         )
         raise UserError(
             f"a model of the kind {head.name!r} cannot become one TFLite file: {reason};"
-            " those of the kinds auto, lda, lda+ridge, logistic, ncm, network, ridge and softmax can"
+            " those of the kinds adam, auto, lda, lda+ridge, logistic, mlp, ncm, network, ridge, sgd and softmax can"
         )
     if not head.classes_:
         raise UserError("the model has learned nothing yet, so there is nothing to export")

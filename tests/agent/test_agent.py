@@ -11,6 +11,7 @@ import pytest
 from edge_agent.config import Config, DropFolderConfig, LearningConfig, UpdateConfig
 from edge_agent.errors import HomeLockedError, NoModelError, NotFoundError, UserError
 from edge_agent.hookspecs import Decision, hookimpl
+from edge_agent.ml.heads.built_in import BUILT_IN_HEADS
 from edge_agent.testing import drop_texts
 
 if TYPE_CHECKING:
@@ -120,9 +121,7 @@ class TestMainJob:
         assert not (bench.home / "archive").exists()
         assert [path for path in bench.drop.rglob("*") if path.is_file()] == []
 
-    @pytest.mark.parametrize(
-        "head", ["auto", "lda", "lda+ridge", "ridge", "ncm", "softmax", "logistic", "knn", "network"]
-    )
+    @pytest.mark.parametrize("head", sorted(BUILT_IN_HEADS))
     def test_every_built_in_head_learns(self, bench: Bench, tmp_path: Path, head: str) -> None:
         """Each built-in head can be chosen in the configuration and recognises unseen pictures."""
         bench.open(Config(learning=LearningConfig(head=head)))

@@ -137,7 +137,7 @@ def test_heads_that_are_no_layers_are_refused_in_a_sentence() -> None:
     """Neighbours cannot be fused, nor can a head that knows nothing yet; both say so."""
     with pytest.raises(
         UserError,
-        match=r"kind 'knn' cannot become one TFLite file: it compares .* auto, lda, lda\+ridge, logistic",
+        match=r"kind 'knn' cannot become one TFLite file: it compares .* adam, auto, lda, lda\+ridge, logistic",
     ):
         fusable_layers(trained("knn"))
     for name in FUSABLE:

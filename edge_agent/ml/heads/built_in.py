@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.heads.gradient_descent import AdamHead, MLPHead, SGDHead
 from edge_agent.ml.heads.knn import KNearestNeighborsHead
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.heads.logistic import LogisticHead
@@ -25,6 +26,9 @@ BUILT_IN_HEADS: Mapping[str, type[Head]] = {
     LogisticHead.name: LogisticHead,
     KNearestNeighborsHead.name: KNearestNeighborsHead,
     NeuralNetworkHead.name: NeuralNetworkHead,
+    SGDHead.name: SGDHead,
+    AdamHead.name: AdamHead,
+    MLPHead.name: MLPHead,
 }
 
 

@@ -61,6 +61,7 @@ class LDAHead:
         ),
     )
 
+    order_matters: ClassVar[bool] = False
     estimate_rows: ClassVar[int] = ESTIMATE_ROWS
 
     def __init__(self, n_features: int) -> None:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal, Protocol, Self, cast, runtime_checkab
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import MLModelError, MLModelErrorCode, PluginError
+from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.arrays import stored_array
-from edge_agent.ml.batches import MatrixBatchProvider, MLBatchProvider
+from edge_agent.ml.batches import MLBatchProvider
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "TrainingProgress",
     "TunableHead",
     "ValueHead",
-    "check_head",
     "is_layer_key",
     "layered",
     "split_layer_values",
@@ -179,48 +178,3 @@ def with_layer_values(head: Head, values: Mapping[MLParameterKey, object]) -> He
     if not values:
         return head
     return cast("Head", layered(head, next(iter(values))).with_layer_values(values))
-
-
-def check_head(head_class: type[Head]) -> None:
-    """Try a learning method on a handful of samples and hold it to the protocol.
-
-    Raises `PluginError` that says what it does otherwise. What the head itself raises is not caught.
-    """
-    who = getattr(head_class, "__name__", repr(head_class))
-    name = getattr(head_class, "name", None)
-    descriptions = getattr(head_class, "parameter_descriptions", None)
-
-    def demand(holds: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
-        if not holds:
-            raise PluginError(f"head {who}: {what}")
-
-    demand(isinstance(name, str) and name != "", "`name` must be a text")
-    demand(
-        isinstance(descriptions, tuple)
-        and all(isinstance(one, MLParameterDescription) for one in descriptions),
-        "`parameter_descriptions` must be a tuple of MLParameterDescription",
-    )
-    for method in ("train", "predict_proba", "distances", "arrays", "describe", "restore", "copy"):
-        demand(callable(getattr(head_class, method, None)), f"there is no method `{method}`")
-
-    X = np.array([[4, 1, 0], [5, 1, 0], [4, 2, 1], [0, 1, 4], [1, 1, 5], [0, 2, 4]], dtype=np.float32)
-    labels = ["first", "first", "first", "second", "second", "second"]
-    head = head_class(3)
-    demand(head.n_features == 3, "`n_features` must be what the constructor was given")
-    demand(head.classes_ == (), "a new head must have no classes")
-    demand(head.predict_proba(X).shape == (6, 0), "a new head must predict an array of shape (n, 0)")
-    untouched = head.copy()
-    seen = [progress.kind for progress in head.train(MatrixBatchProvider(X, labels), {})]
-    demand(bool(seen) and seen[-1] == "epoch", "training must end with the progress of an epoch")
-    demand("mini_batch" in seen, "training must report its mini-batches")
-    demand(untouched.classes_ == (), "training changed a copy")
-    demand(sorted(head.classes_) == ["first", "second"], f"`classes_` is {head.classes_!r} after training")
-    P = head.predict_proba(X)
-    demand(P.shape == (6, 2), f"`predict_proba` answers shape {P.shape} for 6 samples and 2 classes")
-    demand(bool(np.isfinite(P).all() and (P >= 0.0).all()), "probabilities must be finite and not below 0")
-    demand(bool(np.allclose(P.sum(axis=1), 1.0, atol=1e-6)), "probabilities of a sample must sum to 1")
-    far = head.distances(X)
-    demand(far is None or far.shape == (6,), "`distances` must answer None or one number a sample")
-    again = head_class.restore(head.arrays(), head.describe())
-    demand(again.classes_ == head.classes_, "`restore` must bring back `classes_`")
-    demand(bool(np.array_equal(again.predict_proba(X), P)), "a restored head must predict the same")

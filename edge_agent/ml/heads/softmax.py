@@ -70,6 +70,8 @@ class SoftmaxHead:
         MLParameterDescription(Key.SHUFFLE, default_value=True),
         MLParameterDescription(Key.SEED, 0, MLNumericConstraint(0, 2**63 - 1)),
     )
+    optimizer: ClassVar[str | None] = None
+    """The one it always takes; None: the parameter says which."""
 
     def __init__(self, n_features: int) -> None:
         self._n_features = n_features
@@ -116,7 +118,8 @@ class SoftmaxHead:
         self.grow({label for _, labels in feature_blocks(rows) for label in labels})
         number = {label: column for column, label in enumerate(self._classes)}
         rng = np.random.default_rng(int(settings[Key.SEED])) if settings[Key.SHUFFLE] else None
-        optimizer = Adam() if settings[Key.OPTIMIZER] == "adam" else SGD()
+        wanted = self.optimizer or settings[Key.OPTIMIZER]
+        optimizer = Adam() if wanted == "adam" else SGD()
         epoch = 0
         while epoch < int(settings[Key.EPOCHS]):
             self._parameters = {str(key): value for key, value in settings.items()}

@@ -12,7 +12,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MatrixBatchProvider
 from edge_agent.ml.heads.knn import KNearestNeighborsHead
-from edge_agent.ml.heads.protocol import check_head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.neighbors import KdTreeIndex, LinearIndex, squared_distances
 from edge_agent.ml.parameters import MLParameterKey as Key
@@ -45,11 +44,6 @@ def label_of(model, x):
     """The label a model gives one sample."""
     batch = model.predictions(MatrixBatchProvider(np.atleast_2d(x).astype(np.float32), ["?"]))
     return batch.features(0).feature_value("label").string_value
-
-
-def test_the_head_keeps_the_protocol():
-    """What every learning method owes."""
-    check_head(KNearestNeighborsHead)
 
 
 @pytest.mark.parametrize("index_type", ["linear", "kd_tree"])

@@ -9,7 +9,6 @@ from sklearn.linear_model import LogisticRegression
 from edge_agent.errors import MLModelError
 from edge_agent.ml.batches import MatrixBatchProvider
 from edge_agent.ml.heads.logistic import L2, LogisticHead
-from edge_agent.ml.heads.protocol import check_head
 from edge_agent.ml.model import MLModel
 from edge_agent.ml.parameters import MLParameterKey as Key
 from edge_agent.ml.transforms import signed_root
@@ -148,11 +147,6 @@ def test_features_of_another_length_are_refused(clouds):
     X, labels = clouds(10)
     with pytest.raises(MLModelError, match="12 features, the model has 5"):
         trained(X, labels, head=LogisticHead(5))
-
-
-def test_the_head_keeps_the_protocol():
-    """The check for guests holds for the house's own head."""
-    check_head(LogisticHead)
 
 
 def test_checklist_151_an_updated_logistic_model_stays_logistic(clouds, tmp_path):

@@ -13,7 +13,6 @@ from edge_agent.ml.estimates import log_loss
 from edge_agent.ml.heads import lda
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.heads.mixed import AutoHead, LDARidgeHead, NearestMeanHead, RidgeHead
-from edge_agent.ml.heads.protocol import check_head
 from edge_agent.ml.parameters import MLParameterKey
 
 HEADS = [NearestMeanHead, RidgeHead, LDARidgeHead, AutoHead]
@@ -37,9 +36,8 @@ def trained(kind, X, labels, head=None, **parameters):
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_each_holds_to_the_protocol_and_learns(kind):
-    """The conformance check passes, and new samples of the classes are recognised."""
-    check_head(kind)
+def test_each_learns(kind):
+    """New samples of the classes are recognised, as often as those left out."""
     head, metrics = trained(kind, *clouds(600))
     X, labels = clouds(300, seed=1)
 

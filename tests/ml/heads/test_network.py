@@ -13,7 +13,6 @@ from sklearn.metrics import log_loss, mean_squared_error
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.batches import MatrixBatchProvider
 from edge_agent.ml.heads.network import NeuralNetworkHead
-from edge_agent.ml.heads.protocol import check_head
 from edge_agent.ml.layers import Function, InnerProduct
 from edge_agent.ml.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
 from edge_agent.ml.model import MLModel, MLModelConfiguration
@@ -81,11 +80,6 @@ def accuracy(head, X, labels):
     """The share of right answers."""
     answers = head.predict_proba(X).argmax(axis=1)
     return np.mean([head.classes_[k] == label for k, label in zip(answers, labels, strict=True)])
-
-
-def test_the_head_keeps_the_protocol():
-    """What every learning method owes."""
-    check_head(NeuralNetworkHead)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
