@@ -75,7 +75,7 @@ STOREYS = """
     vision.witness
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
-    ml.fits.auto | ml.label_errors | ml.learning_curve | vision.thumbnail_maker
+    ml.fits.auto | ml.label_errors | ml.evidence | ml.learning_curve | vision.thumbnail_maker
     vision.comparison | vision.fused_head | vision.fused_input | vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
     ml.heads.gradient_descent | ml.heads.logistic | ml.heads.mixed
@@ -84,7 +84,7 @@ STOREYS = """
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
-    ml.recipes | ml.evidence
+    ml.recipes | ml.neighbourhoods
     ml.left_out
     ml.linear_answers
     ml.discriminant | ml.networks | ml.fits.protocol | ml.regression
@@ -102,7 +102,7 @@ STOREYS = """
     ml.constraints
     ml.exemplars | ml.neighbors
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
-    ml.pixels | ml.sequences
+    ml.intervals | ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
