@@ -26,11 +26,14 @@ STOREYS = """
     cli
     cli.demo | cli.train
     cli.export | cli.training_summary
-    cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
+    cli.doctor | cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
     cli.trained | cli.training_options
     cli.settings
     cli.training_bar
     cli.output | cli.pictures | cli.training_time
+    doctor.examination
+    doctor.advice | doctor.enough | doctor.surroundings
+    doctor.collection | doctor.findings
     report.page
     report.sections
     report.tables | report.plots | report.pictures
@@ -46,7 +49,7 @@ STOREYS = """
     agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
-    agent.importing | agent.forgetting
+    agent.importing | agent.forgetting | agent.incoming
     agent.publishing
     default_plugins
     default_plugins.*
@@ -54,6 +57,7 @@ STOREYS = """
     plugin_host
     mailbox
     agent.dropfolder | agent.traces
+    agent.checkup
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     ml.authoring
     ml.authoring.neighbors | ml.authoring.network
@@ -91,7 +95,7 @@ STOREYS = """
     ml.headway | ml.validation
     ml.layers | ml.losses | ml.descent | ml.lbfgs
     ml.heads.protocol | ml.estimates | store.training_set
-    ml.arrays | ml.front
+    ml.arrays | ml.drift | ml.front | ml.loners
     store.erasure
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
     agent.settling | ml.labels | ml.pending | ml.providers
@@ -105,7 +109,7 @@ STOREYS = """
     ml.intervals | ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
-    store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
+    ml.copies | store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records
     config | hookspecs | ml.augmentation | ml.feature_extractors

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.agent.archive import Archive
+from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.importing import publish_session
+from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.labels import clean_label
 from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.serving import Serving
@@ -40,6 +42,8 @@ class Answers:
         plugins: PluginHost,
         serving: Serving,
         forgetting: Forgetting,
+        checkup: Checkup,
+        incoming: Incoming,
     ) -> None:
         self._store = store
         self._archive = archive
@@ -48,6 +52,8 @@ class Answers:
         self._plugins = plugins
         self._serving = serving
         self._forgetting = forgetting
+        self._checkup = checkup
+        self._incoming = incoming
 
     def predict(
         self, names: Sequence[str], fds: list[int], *, top: int | None = None, version: int | None = None
@@ -69,10 +75,16 @@ class Answers:
 
         # All are extracted before the first is classified: a head that raises leaves no file half read.
         extractions = list(self._engine.extract(jobs()))
+        if version is None:
+            self._incoming.note([one.features for one in extractions if one.features is not None])
         return [
             prediction(str(one.key), one.features, one.error, model, version=number, top=top)
             for one in extractions
         ]
+
+    def checkup(self) -> dict[str, Any]:
+        """Whether everything the agent needs is there and works, and how pictures asked about have changed."""
+        return {**self._checkup.look(), "drift": self._incoming.drift()}
 
     def versions(self) -> list[dict[str, Any]]:
         """All published versions, newest first."""

@@ -29,6 +29,7 @@ QUESTIONS = (
     "traces",
     FORGET,
     "status",
+    "checkup",
     UPDATE,
 )
 
@@ -78,6 +79,8 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
             return answers.forget(digest=given.text("digest"), label=given.text("label"))
         case "status":
             return status()
+        case "checkup":
+            return answers.checkup()
     raise UserError(f"the agent knows no question {request.name!r}; it answers {', '.join(QUESTIONS)}")
 
 

@@ -11,9 +11,11 @@ from typing import Protocol
 
 from edge_agent.agent.answers import Answers
 from edge_agent.agent.archive import Archive
+from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.dropfolder import DropFolder
 from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.home import Home
+from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.intake import Intake
 from edge_agent.agent.learning import Learning, head_problems
 from edge_agent.agent.rebuild import Rebuild, open_store
@@ -70,6 +72,7 @@ class Stages:
     rebuild: Rebuild
     forgetting: Forgetting
     answers: Answers
+    incoming: Incoming
     _closing: ExitStack = field(repr=False)
 
     def close(self) -> None:
@@ -143,6 +146,8 @@ def open_stages(
             home, drop_folder, store, archive, registry, serving, stop_learning=learning.unlearn
         )
         forgetting.resume()
+        checkup = Checkup(home, drop_folder, registry, serving, engine, card)
+        incoming = Incoming(store, serving)
         return Stages(
             home=home,
             card=card,
@@ -156,7 +161,10 @@ def open_stages(
             refresh=Refresh(store, archive, engine),
             rebuild=Rebuild(home, store, archive, engine),
             forgetting=forgetting,
-            answers=Answers(store, archive, registry, engine, plugins, serving, forgetting),
+            answers=Answers(
+                store, archive, registry, engine, plugins, serving, forgetting, checkup, incoming
+            ),
+            incoming=incoming,
             _closing=closing.pop_all(),
         )
 

@@ -39,6 +39,7 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
         },
         "engine": {"pid": facts.pid if facts else None, "restarts": stages.engine.restarts},
         "delegate": {"name": facts.delegate if facts else "cpu", "requested": "cpu", "fallback_reason": None},
+        "drift": _drift(stages),
         "last_update": last,
         "plugins": [
             {
@@ -51,3 +52,9 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
             for report in plugins.reports()
         ],
     }
+
+
+def _drift(stages: Stages) -> dict[str, Any]:
+    """Only what changes seldom: a figure that moves with every picture would have the status written as often."""
+    seen = stages.incoming.drift()
+    return {"changed": seen["changed"], "finding": seen["finding"]}

@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "edge_agent.cli.predict:evaluate",
     "export": "edge_agent.cli.export:export",
     "status": "edge_agent.cli.status:status",
+    "doctor": "edge_agent.cli.doctor:doctor",
     "plugins": "edge_agent.cli.status:plugins",
 }
 """Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""

@@ -51,6 +51,8 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         )
     if facts["trouble"]:
         rows.append(("trouble", facts["trouble"]))
+    if facts["drift"]["changed"]:
+        rows.append(("drift", facts["drift"]["finding"]))
     last = facts["last_update"]
     if last:
         rows.append(("last update", f"{last['state']}: {last['message']}"))

@@ -1,4 +1,4 @@
-"""This is where thumbnails are made, in the child process that `edge_agent.vision.thumbnails` starts."""
+"""This is where thumbnails and hashes are made, in the child process that `edge_agent.vision.thumbnails` starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from edge_agent.config import PicturesConfig
 from edge_agent.errors import ImageError
-from edge_agent.vision.images import check_bytes, thumbnail
+from edge_agent.vision.images import check_bytes, difference_hash, thumbnail
 from edge_agent.vision.thumbnails import Order, Thumbnail
 
 
@@ -19,12 +19,18 @@ def make(order: Order, out: BinaryIO) -> None:
     """Answer for each picture as soon as it is made: what comes after may end the process."""
     for index, path in enumerate(order.paths):
         try:
-            jpeg = thumbnail(_read(path, order.pictures), limits=order.pictures, side=order.side)
+            data = _made(_read(path, order.pictures), order)
         except (ImageError, OSError):
-            jpeg = b""
-        answer = msgspec.msgpack.encode(Thumbnail(index, jpeg))
+            data = b""
+        answer = msgspec.msgpack.encode(Thumbnail(index, data))
         out.write(len(answer).to_bytes(4, "big") + answer)
         out.flush()
+
+
+def _made(picture: bytes, order: Order) -> bytes:
+    if order.side:
+        return thumbnail(picture, limits=order.pictures, side=order.side)
+    return difference_hash(picture, limits=order.pictures).to_bytes(8, "big")
 
 
 def _read(path: bytes, limits: PicturesConfig) -> bytes:

@@ -1,4 +1,4 @@
-"""This is where small pictures for people are made of picture files, in a process that may end."""
+"""This is where picture files are looked at in a process that may end: small pictures for people, and hashes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ class Order(Struct, frozen=True, kw_only=True):
     """As the file system has them."""
     pictures: PicturesConfig
     side: int
+    """Of thumbnails; 0 asks for difference hashes instead."""
 
 
 class Thumbnail(Struct, frozen=True, array_like=True):
     """One answer of the child, behind its length in four bytes, most significant first."""
 
     index: int
-    jpeg: bytes
-    """Empty when the picture was refused."""
+    data: bytes
+    """A JPEG file, or a hash of eight bytes, most significant first; empty when the picture was refused."""
 
 
 def thumbnails(
@@ -48,14 +49,33 @@ def thumbnails(
 
     Where the child dies of a picture, that one is left out and another child goes on behind it.
     """
+    return _found(paths, pictures or PicturesConfig(), side, module, timeout_seconds)
+
+
+def difference_hashes(
+    paths: Sequence[Path], *, pictures: PicturesConfig | None = None, timeout_seconds: float = SECONDS
+) -> dict[Path, int]:
+    """Difference hashes, 64 bits each; pictures that cannot be read are not in it.
+
+    Two that differ in five bits or fewer show the same; see `images.difference_hash`.
+    """
+    module = "edge_agent.vision.thumbnail_maker"
+    found = _found(paths, pictures or PicturesConfig(), 0, module, timeout_seconds)
+    return {path: int.from_bytes(data, "big") for path, data in found.items()}
+
+
+def _found(
+    paths: Sequence[Path], pictures: PicturesConfig, side: int, module: str, timeout_seconds: float
+) -> dict[Path, bytes]:
+    """What a child answers of each picture; where it dies of one, another goes on behind it."""
     wanted = list(dict.fromkeys(paths))
     found: dict[Path, bytes] = {}
     start = 0
     while start < len(wanted):
         rest = wanted[start:]
-        order = Order(paths=tuple(map(os.fsencode, rest)), pictures=pictures or PicturesConfig(), side=side)
+        order = Order(paths=tuple(map(os.fsencode, rest)), pictures=pictures, side=side)
         answers = _answers(_asked(module, msgspec.msgpack.encode(order), timeout_seconds))
-        found |= {rest[one.index]: one.jpeg for one in answers if one.jpeg}
+        found |= {rest[one.index]: one.data for one in answers if one.data}
         start += len(answers) + 1
     return found
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageFilter
 
 from edge_agent.config import PicturesConfig
-from edge_agent.vision.images import thumbnail
-from edge_agent.vision.thumbnails import thumbnails
+from edge_agent.vision.images import difference_hash, thumbnail
+from edge_agent.vision.thumbnails import difference_hashes, thumbnails
 
 
 def write(path: Path, size: tuple[int, int] = (300, 200), **how: object) -> Path:
@@ -110,3 +110,46 @@ def test_nothing_is_loaded_into_the_process_that_asks(tmp_path):
     assert (
         subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": places}).returncode == 0
     )
+
+
+def test_a_hash_hardly_changes_with_the_picture(tmp_path):
+    """Re-encoded, scaled, brightened, blurred, made grey: five bits at most; another picture: many more."""
+    rng = np.random.default_rng(0)
+
+    def scene():
+        fields = rng.integers(0, 255, size=(12, 16, 3)).astype(np.uint8)
+        return Image.fromarray(fields).resize((320, 240), Image.Resampling.BICUBIC)
+
+    one, other = scene(), scene()
+    changed = {
+        "quality.jpg": one,
+        "small.png": one.resize((160, 120), Image.Resampling.BILINEAR),
+        "bright.png": ImageEnhance.Brightness(one).enhance(1.2),
+        "blur.png": one.filter(ImageFilter.GaussianBlur(3)),
+        "grey.png": one.convert("L"),
+    }
+    one.save(tmp_path / "one.png")
+    other.save(tmp_path / "other.png")
+    for name, picture in changed.items():
+        picture.save(tmp_path / name, quality=30)
+    (tmp_path / "text.jpg").write_text("no picture")
+
+    found = difference_hashes(sorted(tmp_path.iterdir()))
+
+    assert set(found) == {tmp_path / name for name in [*changed, "one.png", "other.png"]}
+    apart = {path.name: (value ^ found[tmp_path / "one.png"]).bit_count() for path, value in found.items()}
+    assert max(apart[name] for name in changed) <= 5, apart
+    assert apart["other.png"] > 15
+
+
+def test_the_bits_are_those_of_darker_left_neighbours():
+    """Sixty-four comparisons, row by row, the first is the most significant bit."""
+    brightening = np.tile(np.linspace(0, 250, 90).astype(np.uint8), (80, 1))
+    file = io.BytesIO()
+    Image.fromarray(brightening).save(file, "PNG")
+
+    assert difference_hash(file.getvalue(), limits=PicturesConfig()) == 2**64 - 1
+    brightening[:16] = 0
+    file = io.BytesIO()
+    Image.fromarray(brightening).save(file, "PNG")
+    assert difference_hash(file.getvalue(), limits=PicturesConfig()) == 2**56 - 1
