@@ -105,6 +105,10 @@ class LearningConfig(Section, frozen=True, kw_only=True):
     parameters: Annotated[
         dict[str, Any], Meta(description="Parameters of the head, by name, for instance shrinkage = 0.3.")
     ] = {}
+    background_labels: Annotated[
+        tuple[str, ...],
+        Meta(description="Labels of pictures of nothing; what is answered so is reported as unknown."),
+    ] = ("background", "none")
 
 
 class UpdateConfig(Section, frozen=True, kw_only=True):

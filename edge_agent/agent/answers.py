@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ class Answers:
         forgetting: Forgetting,
         checkup: Checkup,
         incoming: Incoming,
+        background_labels: Collection[str] = (),
     ) -> None:
+        self._background_labels = background_labels
         self._store = store
         self._archive = archive
         self._registry = registry
@@ -78,7 +80,15 @@ class Answers:
         if version is None:
             self._incoming.note([one.features for one in extractions if one.features is not None])
         return [
-            prediction(str(one.key), one.features, one.error, model, version=number, top=top)
+            prediction(
+                str(one.key),
+                one.features,
+                one.error,
+                model,
+                version=number,
+                top=top,
+                background_labels=self._background_labels,
+            )
             for one in extractions
         ]
 
@@ -254,10 +264,12 @@ def prediction(
     *,
     version: int | None,
     top: int | None,
+    background_labels: Collection[str] = (),
 ) -> dict[str, Any]:
     """What a model says of the features [n_features] of a picture, as `predict --json` has it.
 
-    `features` are None where `error` says why; `version` is None for a model that is none.
+    `features` are None where `error` says why; `version` is None for a model that is none. Unknown is what is
+    like nothing that was learned, and what is answered with one of `background_labels`, in whatever case.
     """
     answer: dict[str, Any] = {
         "path": path,
@@ -277,5 +289,6 @@ def prediction(
     answer["label"] = model.classes[best]
     answer["probability"] = float(row[best])
     answer["probabilities"] = {model.classes[i]: float(row[i]) for i in order}
-    answer["unknown"] = bool(model.is_unknown(X)[0])
+    nothing = str(answer["label"]).casefold() in {name.casefold() for name in background_labels}
+    answer["unknown"] = nothing or bool(model.is_unknown(X)[0])
     return answer

@@ -162,7 +162,16 @@ def open_stages(
             rebuild=Rebuild(home, store, archive, engine),
             forgetting=forgetting,
             answers=Answers(
-                store, archive, registry, engine, plugins, serving, forgetting, checkup, incoming
+                store,
+                archive,
+                registry,
+                engine,
+                plugins,
+                serving,
+                forgetting,
+                checkup,
+                incoming,
+                background_labels=config.learning.background_labels,
             ),
             incoming=incoming,
             _closing=closing.pop_all(),

@@ -139,7 +139,15 @@ def _classify_here(
         answers = []
         for one in looked_at(settings, outcome, files):
             answers.append(
-                prediction(str(one.path), one.features, one.error, outcome.model, version=None, top=top)
+                prediction(
+                    str(one.path),
+                    one.features,
+                    one.error,
+                    outcome.model,
+                    version=None,
+                    top=top,
+                    background_labels=settings.config.learning.background_labels,
+                )
             )
             advance(1)
         return answers

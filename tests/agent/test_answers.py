@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge_agent.agent.answers import same_extractor
+from edge_agent.config import Config, LearningConfig
 from edge_agent.errors import LabelError, NoModelError, NotFoundError, StoreError, UserError
 from edge_agent.testing import drop_texts
 
@@ -57,6 +58,22 @@ class TestPredict:
 
         assert list(bench.predict(tmp_path, "dog 9", top=1)["probabilities"]) == ["dog"]
         assert len(bench.predict(tmp_path, "dog 9", top=9)["probabilities"]) == 3
+
+    @pytest.mark.parametrize(
+        ("names", "unknown"), [(None, True), (("NONE",), True), ((), False), (("background",), False)]
+    )
+    def test_a_label_of_nothing_is_unknown(
+        self, bench: Bench, tmp_path: Path, names: tuple[str, ...] | None, unknown: bool
+    ) -> None:
+        """A picture of a background label keeps label and probability, and is reported as unknown; others are not."""
+        learning = LearningConfig() if names is None else LearningConfig(background_labels=names)
+        bench.open(Config(learning=learning))
+        teach(bench, cat=8, dog=8, none=8)
+        answer = bench.predict(tmp_path, "none 99")
+
+        assert (answer["label"], answer["unknown"]) == ("none", unknown)
+        assert answer["probability"] == max(answer["probabilities"].values())
+        assert bench.predict(tmp_path, "cat 99")["unknown"] is False
 
     def test_what_is_no_picture_has_no_label(self, bench: Bench, tmp_path: Path) -> None:
         """The error stands in its answer, and everything else says nothing."""

@@ -60,6 +60,20 @@ def test_a_folder_becomes_a_classifier(
     assert texts.looks == 36 + 12
 
 
+def test_a_label_of_nothing_is_unknown_in_a_session_too(
+    shell: Shell, texts: TextSources, tmp_path: Path
+) -> None:
+    """`predict --session` reports what is answered with a background label as unknown, and names it."""
+    data = pictures(tmp_path / "data", words=("cat", "background"))
+    shell.ask("train", data, "--session", tmp_path / "s")
+    answers = shell.ask("predict", data, "--session", tmp_path / "s")
+
+    assert {(answer["label"], answer["unknown"]) for answer in answers} == {
+        ("cat", False),
+        ("background", True),
+    }
+
+
 def test_people_are_told_what_they_have_and_what_to_do_next(
     shell: Shell, texts: TextSources, data: Path, unseen: Path, tmp_path: Path
 ) -> None:
