@@ -50,7 +50,7 @@ STOREYS = """
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
     agent.importing | agent.forgetting | agent.incoming
-    agent.publishing
+    agent.bursts | agent.publishing
     default_plugins
     default_plugins.*
     plugins

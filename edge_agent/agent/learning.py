@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_agent.agent.bursts import divided
 from edge_agent.agent.evaluation import Evaluation, compare
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.publishing import Candidate, learned_samples, probabilities, publish
-from edge_agent.agent.split import Split, judges, split
+from edge_agent.agent.split import Split, judges
 from edge_agent.config import LearningConfig, UpdateConfig
 from edge_agent.errors import DamagedError, EdgeAgentError, MLModelError, StoreError
 from edge_agent.ml.heads.protocol import Head
@@ -146,7 +147,7 @@ class Learning:
         """
         assert self._running is None
         training_set = self._store.snapshot(facts.fingerprint)
-        parts = split(training_set, self._learning.held_out_fraction)
+        parts = divided(training_set, self._learning)
         if not parts.training:
             raise StoreError(
                 f"none of the {self._store.count()} samples can be learned from: this extractor has not seen them,"
