@@ -34,7 +34,7 @@ def without_copies(samples: TrainingSet, digests: Sequence[str], most: int) -> t
     by_label: dict[str, list[str]] = {}
     for digest in sorted(digests):
         by_label.setdefault(labels[digest], []).append(digest)
-    kept = set()
+    kept: set[str] = set()
     for rows in by_label.values():
         for start in range(0, len(rows), PIECE):
             piece = rows[start : start + PIECE]
