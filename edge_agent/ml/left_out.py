@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.ml.discriminant import Precision
 from edge_agent.ml.estimates import (
     fit_temperature,
     leave_one_out_distances,
@@ -17,6 +16,7 @@ from edge_agent.ml.estimates import (
     softmax,
 )
 from edge_agent.ml.linear_answers import State
+from edge_agent.ml.scatter import Look
 
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -33,14 +33,25 @@ class LeftOut:
     be empty are not looked at. The penalties are held fixed.
     """
 
-    def __init__(self, state: State, Z: Matrix, y: Indices, groups: Indices | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        Z: Matrix,
+        y: Indices,
+        groups: Indices | None = None,
+        *,
+        seen: LeftOut | None = None,
+    ) -> None:
+        """`seen` has left out the same rows of the same state in other groups: what it computed is used again."""
         groups = np.arange(len(y)) if groups is None else groups
         sizes = np.bincount(groups)[groups] if len(y) else np.zeros(0, dtype=np.intp)
-        out = state.counts[y] > sizes
-        self.state, self.y = state, y[out]
-        self._Z = Z if out.all() else Z[out]
-        self._left = state.counts[self.y] - sizes[out]
-        self._groups = groups[out]
+        self._out = np.flatnonzero(state.counts[y] > sizes)
+        self.state, self.y = state, y[self._out]
+        self._Z = Z
+        self._left = state.counts[self.y] - sizes[self._out]
+        self._groups = groups[self._out]
+        self._x: Matrix = np.asarray(Z - state.centre) if seen is None else seen._x  # noqa: SLF001 - its own
+        self._look: Look = state.scatter.look(self._x) if seen is None else seen._look  # noqa: SLF001
 
     def __len__(self) -> int:
         return len(self.y)
@@ -58,48 +69,57 @@ class LeftOut:
         return [rows for rows in np.split(order, starts) if len(rows) > 1]
 
     @cached_property
-    def _x(self) -> Matrix:
-        return np.asarray(self._Z - self.state.centre)
+    def _mine(self) -> Matrix:
+        """Those of the rows from the centre that are left out [n, D]."""
+        return self._x if len(self._out) == len(self._x) else self._x[self._out]
+
+    def distances(self, shrinkage: float) -> tuple[Matrix, float]:
+        """Squared Mahalanobis distances [n, C] to all means, and tau; not to be changed."""
+        if shrinkage not in self._far:
+            self._far[shrinkage] = self._distances(shrinkage)
+        return self._far[shrinkage]
 
     @cached_property
-    def _inside(self) -> Matrix:
-        return np.asarray(self._x @ self.state.scatter.axes.T, dtype=np.float64)
+    def _far(self) -> dict[float, tuple[Matrix, float]]:
+        return {}
 
-    @cached_property
-    def _squares(self) -> Matrix:
-        return np.square(self._inside)
-
-    @cached_property
-    def _lengths(self) -> Matrix:
-        return np.asarray(np.einsum("nd,nd->n", self._x, self._x))
-
-    @cached_property
-    def _across(self) -> Matrix:
-        return np.asarray(self._x @ self.state.spread.T)
-
-    def _products(self, share: Matrix, ridge: float) -> Iterator[tuple[Indices, Matrix]]:
-        """The rows of each burst with x' P z [k, k] for all of its pairs."""
+    def _distances(self, shrinkage: float) -> tuple[Matrix, float]:
+        state, y, N = self.state, self.y, self.state.total
+        ridge = state.ridge(shrinkage) * N
+        m, coef = state.means - state.centre, state.directions(shrinkage)
+        q = N * self._look.quadratic(ridge)[self._out]
+        R, V = self._mine @ coef, m @ coef
+        counts = np.maximum(state.counts, 2.0)
+        far = leave_one_out_distances(q, R, V, y, counts, N)
+        # Of single samples, in bursts too: those of whole bursts say more than the size of a class explains.
+        tau = small_class_bias(far[np.arange(len(y)), y], counts[y])
         for rows in self._bursts:
-            x, inside = self._x[rows], self._inside[rows]
-            yield rows, (x @ x.T - (inside * share) @ inside.T) / ridge
+            Q = N * self._look.pairs(self._out[rows], ridge)
+            far[rows] = _burst_distances(Q, R[rows], V, int(y[rows[0]]), state, self._left[rows[0]])
+        return far, tau
 
     def discriminant(self, shrinkage: float) -> tuple[Matrix, float]:
-        """Scores [n, C] of discriminant analysis, and tau."""
-        state, y = self.state, self.y
-        precision = state.precision(shrinkage)
-        m, coef = state.means - state.centre, state.directions(shrinkage)
-        q = (self._lengths - self._squares @ precision.share) / precision.ridge
-        R, V = self._x @ coef, m @ coef
-        counts = np.maximum(state.counts, 2.0)
-        far = leave_one_out_distances(q, R, V, y, counts, state.total)
-        each = np.arange(len(y))
-        # Of single samples, in bursts too: those of whole bursts say more than the size of a class explains.
-        tau = small_class_bias(far[each, y], counts[y])
-        for rows, Q in self._products(precision.share, precision.ridge):
-            far[rows] = _burst_distances(Q, R[rows], V, int(y[rows[0]]), state, self._left[rows[0]])
-        sizes = np.broadcast_to(state.counts, far.shape).copy()
-        sizes[each, y] = self._left
-        return -0.5 * (far - tau / sizes), tau
+        """Scores [n, C] of discriminant analysis, and tau; not to be changed."""
+        if shrinkage not in self._scores:
+            far, tau = self.distances(shrinkage)
+            sizes = np.broadcast_to(self.state.counts, far.shape).copy()
+            sizes[np.arange(len(self.y)), self.y] = self._left
+            self._scores[shrinkage] = -0.5 * (far - tau / sizes), tau
+        return self._scores[shrinkage]
+
+    @cached_property
+    def _scores(self) -> dict[float, tuple[Matrix, float]]:
+        return {}
+
+    def temperature(self, shrinkage: float) -> float:
+        """Of discriminant analysis with a uniform prior."""
+        if shrinkage not in self._temperatures:
+            self._temperatures[shrinkage] = fit_temperature(self.discriminant(shrinkage)[0], self.y)
+        return self._temperatures[shrinkage]
+
+    @cached_property
+    def _temperatures(self) -> dict[float, float]:
+        return {}
 
     def regression(self, ridge: float) -> Matrix:
         """Answers [n, C] of ridge regression on indicators: Y - (I - H)^-1 (Y - F) for each group.
@@ -107,22 +127,21 @@ class LeftOut:
         With the penalty lam N: H = 1/N + x'(T + lam N)^-1 z, T the scatter of all samples around their mean.
         """
         state, N = self.state, self.state.total
-        precision = Precision(state.scatter, N, ridge)  # N (Sw + lam N)^-1
-        share = precision.share
-        B, inside = state.spread, np.sqrt(state.counts)[:, None] * state.inside
-        XPB = (self._across - self._inside @ (inside * share).T) / (ridge * N)
-        K = np.eye(len(B)) + (B @ B.T - (inside * share) @ inside.T) / (ridge * N)
+        roots, means = state.roots, state.look
+        XPB = self._look.cross(means, ridge * N)[self._out] * roots
+        K = np.eye(len(roots)) + roots[:, None] * means.cross(means, ridge * N) * roots
         solved = np.linalg.solve(K, XPB.T).T
-        F = solved * np.sqrt(state.counts) + state.counts / N
-        within = (self._lengths - self._squares @ share) / (ridge * N)
+        F = solved * roots + state.counts / N
+        within = self._look.quadratic(ridge * N)[self._out]
         h = 1.0 / N + within - np.einsum("nc,nc->n", XPB, solved)
         each = np.arange(len(self.y))
         answers = F.copy()
         answers[each, self.y] -= h
         answers /= np.maximum(1.0 - h, np.finfo(np.float64).eps)[:, None]
-        for rows, Q in self._products(share, ridge * N):
+        for rows in self._bursts:
+            Q = self._look.pairs(self._out[rows], ridge * N)
             H = 1.0 / N + Q - XPB[rows] @ solved[rows].T
-            Y = np.zeros((len(rows), len(B)))
+            Y = np.zeros((len(rows), len(state.counts)))
             Y[:, self.y[rows[0]]] = 1.0
             answers[rows] = Y - np.linalg.solve(np.eye(len(rows)) - H, Y - F[rows])
         return np.asarray(answers)
@@ -131,13 +150,14 @@ class LeftOut:
         """Cosines [n, C] to the means."""
         state, each = self.state, np.arange(len(self.y))
         length = np.linalg.norm(state.means, axis=1)
-        R = self._Z @ (state.means / np.where(length > 0.0, length, 1.0)[:, None]).T
-        gone = self._Z.copy()
+        Z = self._Z[self._out]
+        R = Z @ (state.means / np.where(length > 0.0, length, 1.0)[:, None]).T
+        gone = Z.copy()
         for rows in self._bursts:
-            gone[rows] = self._Z[rows].sum(axis=0)
+            gone[rows] = Z[rows].sum(axis=0)
         mean = (state.counts[self.y][:, None] * state.means[self.y] - gone) / self._left[:, None]
         length = np.linalg.norm(mean, axis=1)
-        R[each, self.y] = np.einsum("nd,nd->n", self._Z, mean) / np.where(length > 0.0, length, 1.0)
+        R[each, self.y] = np.einsum("nd,nd->n", Z, mean) / np.where(length > 0.0, length, 1.0)
         return np.asarray(R)
 
     def best_ridge(self, ridges: Iterable[float] = RIDGES) -> tuple[float, Matrix]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge_agent.ml.estimates import fit_temperature
 from edge_agent.ml.left_out import LeftOut
 from edge_agent.ml.linear_answers import DEFAULT_RIDGE, UNIT, Recipe
+from edge_agent.ml.scatter import FullScatter
 
 Matrix = NDArray[np.float64]
 
@@ -41,16 +42,15 @@ def choose_mix(left: LeftOut, options: Sequence[tuple[float, float]]) -> tuple[R
     stays unless the loss of another, each class weighing alike, is lower by more than `CERTAIN` standard
     errors over groups: samples are too few to tell apart what is about as good.
     """
-    ridge, F = left.best_ridge() if any(share for _, share in options) else (DEFAULT_RIDGE, None)
+    ridge, F = (
+        _regression(left, options[0][0]) if any(share for _, share in options) else (DEFAULT_RIDGE, None)
+    )
     T_ridge = 0.0 if F is None else fit_temperature(UNIT * F, left.y)
-    by_shrinkage: dict[float, tuple[Matrix, float, float]] = {}
     first: Matrix | None = None
     found: list[tuple[float, Recipe, Matrix]] = []
     for shrinkage, share in options:
-        if shrinkage not in by_shrinkage:
-            scores, tau = left.discriminant(shrinkage)
-            by_shrinkage[shrinkage] = scores, tau, fit_temperature(scores, left.y)
-        scores, tau, T_lda = by_shrinkage[shrinkage]
+        scores, tau = left.discriminant(shrinkage)
+        T_lda = left.temperature(shrinkage)
         mixed = (1.0 - share) * T_lda * scores
         if F is not None:
             mixed += share * T_ridge * UNIT * F
@@ -70,6 +70,15 @@ def choose_mix(left: LeftOut, options: Sequence[tuple[float, float]]) -> tuple[R
             found.append((mean, recipe, T * mixed))
     _, recipe, scores = min(found, key=lambda one: one[0])
     return recipe, scores
+
+
+def _regression(left: LeftOut, shrinkage: float) -> tuple[float, Matrix]:
+    """Ridge regression to mix in: with many samples by the penalty of discriminant analysis, whose factor is
+    there already, with few by the best."""
+    if not isinstance(left.state.scatter, FullScatter):
+        return left.best_ridge()
+    ridge = left.state.ridge(shrinkage)
+    return ridge, left.regression(ridge)
 
 
 def _standard_error(change: Matrix, groups: NDArray[np.intp]) -> float:

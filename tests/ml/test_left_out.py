@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.ml.left_out import LeftOut, near_duplicates
 from edge_agent.ml.linear_answers import Recipe, State
-from edge_agent.ml.statistics import Scatter
+from edge_agent.ml.scatter import SpannedScatter
 from edge_agent.ml.transforms import signed_root
 
 C, D, N = 3, 12, 33
@@ -27,7 +27,7 @@ def _samples():
 def state_of(Z, y):
     """The state of these samples alone."""
     M = np.stack([Z[y == c].mean(axis=0) for c in range(C)])
-    return State(np.bincount(y, minlength=C).astype(float), M, Scatter.from_rows(Z - M[y]))
+    return State(np.bincount(y, minlength=C).astype(float), M, SpannedScatter.from_rows(Z - M[y]))
 
 
 def ridge_answers(Z, y, x, penalty):
@@ -46,7 +46,7 @@ def test_every_left_out_answer_is_that_of_learning_again(samples, bursts):
     left = LeftOut(state, Z, y, groups)
     scores, tau = left.discriminant(0.3)
     answers, cosines = left.regression(RIDGE), left.nearest()
-    lam = state.precision(0.3).ridge
+    lam = state.ridge(0.3)
     assert len(left) == N
 
     for group in np.unique(groups):

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.estimates import softmax
-from edge_agent.ml.heads.lda import LDAHead
+from edge_agent.ml.heads.lda import SHRINKAGE, LDAHead
 from edge_agent.ml.heads.protocol import stored_array
 from edge_agent.ml.left_out import LeftOut, near_duplicates
 from edge_agent.ml.linear_answers import Linear, Recipe, State
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue
 from edge_agent.ml.recipes import choose_mix, choose_nearest, choose_regression
-from edge_agent.ml.statistics import Scatter
+from edge_agent.ml.scatter import FullScatter
 from edge_agent.ml.transforms import signed_root
 
 Matrix = NDArray[np.float64]
@@ -40,8 +40,6 @@ class MixedHead(LDAHead):
     """
 
     parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = ()
-    estimate_rows: ClassVar[int] = 1000
-    """Fewer than `LDAHead` needs for its threshold: each is looked at some ten times."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
@@ -60,28 +58,21 @@ class MixedHead(LDAHead):
 
     def _solve(
         self,
-        counts: Mapping[str, float],
-        means: Mapping[str, Matrix],
-        scatter: Scatter,
-        samples: tuple[Matrix, list[str]],
+        state: State,
+        classes: tuple[str, ...],
+        samples: tuple[Matrix, NDArray[np.intp]],
         settings: Mapping[MLParameterKey, ParameterValue],
     ) -> dict[str, float]:
-        metrics = super()._solve(counts, means, scatter, samples, settings)
-        known = self.learned
-        state = State.of(known, scatter)
-        if known.ridge == 0.0:
+        single = LeftOut(state, *samples) if state.varies else None
+        metrics = self._learn(state, classes, single, samples, settings)
+        if single is None:
             self.recipe, self._linear = None, super().linear
             return metrics
-        Z, column = samples[0], {label: index for index, label in enumerate(known.classes)}
-        y = np.array([column[label] for label in samples[1]], dtype=np.intp)
-        left = self._left_out(state, Z, y)
+        left = self._left_out(single, samples)
         before = self.recipe.estimated_from if self.recipe else 0
-        scores: Matrix | None = None
-        prior = np.log(known.counts / known.counts.sum()) * (
-            settings.get(MLParameterKey.PRIOR) == "empirical"
-        )
+        prior = np.log(state.counts / state.total) * (settings.get(MLParameterKey.PRIOR) == "empirical")
         if len(left) and len(left) >= before:
-            shrinkage = float(settings.get(MLParameterKey.SHRINKAGE, 0.3))
+            shrinkage = float(settings.get(MLParameterKey.SHRINKAGE, SHRINKAGE))
             self.recipe, scores = self.choose(left, shrinkage)
             metrics = left.judged(scores + prior)
         if self.recipe is None:
@@ -91,9 +82,9 @@ class MixedHead(LDAHead):
         self._linear = replace(answer, intercept=answer.intercept + prior)
         return metrics
 
-    def _left_out(self, state: State, Z: Matrix, y: NDArray[np.intp]) -> LeftOut:
+    def _left_out(self, single: LeftOut, samples: tuple[Matrix, NDArray[np.intp]]) -> LeftOut:  # noqa: ARG002
         """Single samples."""
-        return LeftOut(state, Z, y)
+        return single
 
     def remove_label(self, label: str) -> None:
         """As `LDAHead.remove_label`; the recipe stays."""
@@ -103,7 +94,8 @@ class MixedHead(LDAHead):
             keep = [index for index, name in enumerate(before) if name != label]
             self._linear = Linear(self._linear.coef[:, keep], self._linear.intercept[keep])
         else:
-            self._linear = State.of(self.learned).solve(self.recipe)
+            known = self.learned
+            self._linear = State(known.counts, known.means, known.scatter).solve(self.recipe)
 
     def predict_proba(self, X: NDArray[np.float32]) -> Matrix:
         """Probabilities [n, C] of features [n, D]."""
@@ -187,15 +179,17 @@ class AutoHead(MixedHead):
         counts = left.state.counts
         if counts.max() >= UNEVEN * counts.min():
             return choose_mix(left, [(shrinkage, 0.0)])
+        if isinstance(left.state.scatter, FullScatter):
+            return choose_mix(left, [(shrinkage, SHARE)])
         return choose_mix(left, [(shrinkage, SHARE), (0.1, SHARE), (1.0, SHARE), (shrinkage, 0.6)])
 
-    def _left_out(self, state: State, Z: Matrix, y: NDArray[np.intp]) -> LeftOut:
-        single = LeftOut(state, Z, y)
-        if len(Z) != state.total:
+    def _left_out(self, single: LeftOut, samples: tuple[Matrix, NDArray[np.intp]]) -> LeftOut:
+        Z, y = samples
+        if len(Z) != single.state.total:
             return single  # the rest of a group may be among those that are not at hand
         # The square of a signed root is the feature again, up to its length.
         X = Z * np.abs(Z)
         X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        grouped = LeftOut(state, Z, y, near_duplicates(X, y))
+        grouped = LeftOut(single.state, Z, y, near_duplicates(X, y), seen=single)
         enough = len(grouped) >= ENOUGH * len(single) and set(grouped.y) == set(single.y)
         return grouped if enough else single

@@ -14,6 +14,7 @@ from edge_agent.ml.heads import lda
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.heads.mixed import AutoHead, LDARidgeHead, NearestMeanHead, RidgeHead
 from edge_agent.ml.parameters import MLParameterKey
+from edge_agent.ml.scatter import FullScatter
 
 HEADS = [NearestMeanHead, RidgeHead, LDARidgeHead, AutoHead]
 D = 24
@@ -47,10 +48,11 @@ def test_each_learns(kind):
 
 
 @pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("rows", [10**6, 0])
-def test_the_order_of_samples_does_not_matter(kind, rows, monkeypatch):
+@pytest.mark.parametrize(("rows", "features"), [(10**6, 10**6), (0, 10**6), (0, 0)])
+def test_the_order_of_samples_does_not_matter(kind, rows, features, monkeypatch):
     """Reversed, the same probabilities to 1e-9, with few samples and with the Gram matrix of many."""
     monkeypatch.setattr(lda, "DUAL_ROWS", rows)
+    monkeypatch.setattr(lda, "EIGEN_FEATURES", features)
     X, labels = clouds(80)
 
     one, other = trained(kind, X, labels)[0], trained(kind, X[::-1], labels[::-1])[0]
@@ -68,9 +70,27 @@ def test_both_forms_give_the_same_head(kind, monkeypatch):
     assert np.abs(trained(kind, X, labels)[0].predict_proba(X) - dual.predict_proba(X)).max() < 1e-9
 
 
+@pytest.mark.parametrize("kind", [NearestMeanHead, RidgeHead, LDAHead])
+def test_a_factor_gives_the_same_head_as_eigenvectors(kind, monkeypatch):
+    """Many features of many samples are not brought to their eigenvectors: the same probabilities to 1e-9."""
+    X, labels = clouds(80)
+    spanned, _ = trained(kind, X, labels)
+    monkeypatch.setattr(lda, "DUAL_ROWS", 0)
+    monkeypatch.setattr(lda, "EIGEN_FEATURES", 0)
+
+    full = trained(kind, X, labels)[0]
+
+    assert isinstance(full.learned.scatter, FullScatter)
+    assert np.abs(full.predict_proba(X) - spanned.predict_proba(X)).max() < 1e-9
+    assert full.distances(X) == pytest.approx(spanned.distances(X), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", HEADS)
-def test_what_is_stored_answers_the_same_and_learns_on(kind):
+@pytest.mark.parametrize("rows", [10**6, 0])
+def test_what_is_stored_answers_the_same_and_learns_on(kind, rows, monkeypatch):
     """Through arrays and JSON and back; then a few more samples keep what many said, and add a class."""
+    monkeypatch.setattr(lda, "DUAL_ROWS", rows)
+    monkeypatch.setattr(lda, "EIGEN_FEATURES", rows)
     X, labels = clouds(60)
     head, _ = trained(kind, X, labels)
     again = kind.restore(head.arrays(), json.loads(json.dumps(head.describe())))
