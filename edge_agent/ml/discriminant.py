@@ -154,7 +154,9 @@ def solve(
     m = M - state.centre
     bias = -0.5 * np.einsum("cd,dc->c", m, coef) - state.centre @ coef
     intercept = log_prior + 0.5 * estimates.tau / n + bias
-    solved = Discriminant(classes, n, M, state.scatter, state.ridge(shrinkage), coef, intercept, estimates)
+    ridge = state.ridge(shrinkage)
+    stored = state.scatter.as_stored(ridge * state.total)
+    solved = Discriminant(classes, n, M, stored, ridge, coef, intercept, estimates)
     judged = solved.scores(samples[0]) if scores is None else estimates.temperature * scores
     return solved, _judged(judged, y)
 

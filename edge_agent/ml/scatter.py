@@ -53,6 +53,9 @@ class Scatter(Protocol):
     def arrays(self, ridge: float) -> dict[str, NDArray[Any]]:
         """What is stored of it, float32 where it is large; the inverse with this ridge will be asked for."""
 
+    def as_stored(self, ridge: float) -> Scatter:
+        """The same as it is when it was stored and read again."""
+
 
 @dataclass(frozen=True)
 class SpannedScatter:
@@ -119,6 +122,10 @@ class SpannedScatter:
         """Eigenvalues and axes."""
         return {"eigenvalues": self.eigenvalues, "axes": self.axes.astype(np.float32, copy=False)}
 
+    def as_stored(self, ridge: float) -> SpannedScatter:  # noqa: ARG002
+        """With axes in float32."""
+        return SpannedScatter(self.eigenvalues, self.axes.astype(np.float32, copy=False))
+
 
 class SpannedLook:
     """Rows in the axes of a `SpannedScatter`."""
@@ -184,11 +191,6 @@ class FullScatter:
         """The sum of the diagonal."""
         return float(np.trace(self.matrix))
 
-    def forget_matrix(self) -> None:
-        """Keep the factor only, where there is one: half the memory."""
-        if self._factor is not None:
-            self._matrix = None
-
     def scaled(self, factor: float) -> FullScatter:
         """The same times a number."""
         if self._factor is None:
@@ -218,6 +220,11 @@ class FullScatter:
     def arrays(self, ridge: float) -> dict[str, NDArray[Any]]:
         """The factor with this ridge."""
         return {"factor": self.factor(ridge).packed()}
+
+    def as_stored(self, ridge: float) -> FullScatter:
+        """The factor with this ridge, in float32."""
+        packed = self.factor(ridge).packed()
+        return FullScatter(None, (ridge, Cholesky.from_packed(packed, len(self.factor(ridge).lower))))
 
 
 class FullLook:

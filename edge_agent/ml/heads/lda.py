@@ -33,9 +33,9 @@ from edge_agent.ml.transforms import signed_root
 Matrix = NDArray[np.float64]
 
 BLOCK_ROWS = 512
-DUAL_ROWS = 500
+DUAL_ROWS = 400
 """Up to this many rows everything happens in their span and no D x D matrix is formed."""
-EIGEN_FEATURES = 500
+EIGEN_FEATURES = 400
 """Up to so many features the Gram matrix is brought to its eigenvectors; of more, which takes long, to a factor."""
 SHRINKAGE = 0.3
 """Unless something else is given; the flat optimum on five picture sets."""
@@ -135,8 +135,6 @@ class LDAHead:
         n = np.array([counts[name] for name in classes], dtype=np.float64)
         state = State(n, np.stack([means[name] for name in classes]), scatter)
         metrics = self._solve(state, classes, (Z, y), settings)
-        if isinstance(scatter, FullScatter):
-            scatter.forget_matrix()
         self._parameters = {str(key): value for key, value in settings.items()}
         yield TrainingProgress("epoch", 0, index, metrics)
 
@@ -201,7 +199,7 @@ class LDAHead:
             "intercept": known.intercept,
             "means": known.means,
             "counts": known.counts,
-            **known.scatter.arrays(known.ridge * max(float(known.counts.sum()), 1.0)),
+            **known.scatter.arrays(known.ridge * float(known.counts.sum())),
         }
 
     def describe(self) -> dict[str, Any]:
