@@ -102,6 +102,13 @@ class LearningConfig(Section, frozen=True, kw_only=True):
         float, Meta(ge=0, le=0.5, description="Share of pictures kept for evaluation, chosen by content.")
     ] = 0.1
     random_state: Annotated[int, Meta(ge=0, description="Seed of everything random in training.")] = 0
+    most_near_duplicates: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Of pictures of a label that show the same, as in a burst, so many are learned from; 0: all.",
+        ),
+    ] = 0
     parameters: Annotated[
         dict[str, Any], Meta(description="Parameters of the head, by name, for instance shrinkage = 0.3.")
     ] = {}

@@ -49,8 +49,8 @@ STOREYS = """
     agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
-    agent.importing | agent.forgetting | agent.incoming
-    agent.publishing
+    agent.importing | agent.forgetting | agent.head_settings | agent.incoming
+    agent.bursts | agent.publishing
     default_plugins
     default_plugins.*
     plugins
@@ -88,13 +88,17 @@ STOREYS = """
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
+    ml.discriminant
     ml.recipes | ml.neighbourhoods
     ml.left_out
     ml.linear_answers
-    ml.discriminant | ml.networks | ml.fits.protocol | ml.regression
+    ml.scatter
+    ml.cholesky
+    ml.networks | ml.fits.protocol | ml.regression
     ml.headway | ml.validation
     ml.layers | ml.losses | ml.descent | ml.lbfgs
-    ml.heads.protocol | ml.estimates | store.training_set
+    ml.heads.protocol | ml.estimates | store.sums
+    store.training_set
     ml.arrays | ml.drift | ml.front | ml.loners
     store.erasure
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
@@ -105,6 +109,7 @@ STOREYS = """
     agent.status | agent.listing | ml.description | ml.features
     ml.constraints
     ml.exemplars | ml.neighbors
+    ml.summed
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     ml.intervals | ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable

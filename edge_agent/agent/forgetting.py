@@ -51,8 +51,9 @@ class _Note:
 class Forgetting:
     """Carries out what is to be forgotten, now or after an interruption.
 
-    `stop_learning` is called before anything is removed: an update under way must not publish what it learned from
-    it. Methods raise `StoreError` when the disk refuses; what is left is tried again by `resume`.
+    `stop_learning` is called with the places of the samples before anything is removed: an update under way must not
+    publish what it learned from them, and they have to be taken out of the sums. Methods raise `StoreError` when the
+    disk refuses; what is left is tried again by `resume`.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Forgetting:
         archive: Archive,
         registry: VersionRegistry,
         serving: Serving,
-        stop_learning: Callable[[], None],
+        stop_learning: Callable[[Collection[int]], None],
     ) -> None:
         self._home = home
         self._drop_folder = drop_folder
@@ -90,7 +91,6 @@ class Forgetting:
                 upto=max(self._registry.numbers(), default=0),
             )
         )
-        self._stop_learning()
         self.resume()
 
     def resume(self) -> None:
@@ -99,6 +99,8 @@ class Forgetting:
         if note is None:
             return
         if not note.removed:
+            gone = set(note.digests)
+            self._stop_learning([one.sequence for one in self._store.list() if one.digest in gone])
             self._remove_files(note)
             self._store.remove_all(note.digests)
             silence_status(self._home.status_path, self._store.counts())

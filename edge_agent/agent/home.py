@@ -21,6 +21,11 @@ class Home:
         return self.path / "agent.db"
 
     @property
+    def sums_path(self) -> Path:
+        """Sums over the features, kept while no agent runs; made anew where it is missing."""
+        return self.path / "sums.npz"
+
+    @property
     def models_folder(self) -> Path:
         """Versions and the pointer to the current one."""
         return self.path / "models"

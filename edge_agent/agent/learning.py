@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_agent.agent.bursts import divided
 from edge_agent.agent.evaluation import Evaluation, compare
+from edge_agent.agent.head_settings import head_parameters
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.publishing import Candidate, learned_samples, probabilities, publish
-from edge_agent.agent.split import Split, judges, split
+from edge_agent.agent.split import Split, judges
 from edge_agent.config import LearningConfig, UpdateConfig
-from edge_agent.errors import DamagedError, EdgeAgentError, MLModelError, StoreError
+from edge_agent.errors import DamagedError, EdgeAgentError, StoreError
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
-from edge_agent.ml.parameters import MLParameterKey, resolve
 from edge_agent.ml.update import (
     MLTaskState,
     MLUpdateContext,
@@ -29,6 +30,7 @@ from edge_agent.ml.update import (
 from edge_agent.plugins import PluginHost
 from edge_agent.store.registry import Version, VersionRegistry
 from edge_agent.store.samples import SampleStore, TrainingSet
+from edge_agent.store.sums import KeptSums
 from edge_agent.vision.engine import EngineFacts
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,7 @@ class Learning:
         learning: LearningConfig,
         update: UpdateConfig,
         tell: Callable[[TaskStateChange | TrainingEvent], None],
+        sums: KeptSums,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,8 +101,9 @@ class Learning:
         self._heads = heads
         self._learning = learning
         self._update = update
-        self._parameters = _parameters(heads[learning.head], learning)
+        self._parameters = head_parameters(heads[learning.head], learning)
         self._tell = tell
+        self._sums = sums
         self._monotonic = monotonic
         self._running: _Running | None = None
         self._revision_seen = store.revision
@@ -146,7 +150,7 @@ class Learning:
         """
         assert self._running is None
         training_set = self._store.snapshot(facts.fingerprint)
-        parts = split(training_set, self._learning.held_out_fraction)
+        parts = divided(training_set, self._learning)
         if not parts.training:
             raise StoreError(
                 f"none of the {self._store.count()} samples can be learned from: this extractor has not seen them,"
@@ -159,7 +163,7 @@ class Learning:
         )
         task = MLUpdateTask(
             for_model_at=base,
-            training_data=training_set.provider(parts.training),
+            training_data=training_set.provider(parts.training, keeper=self._sums.follow),
             configuration=MLModelConfiguration(parameters=self._parameters),
             progress_handlers=self._handlers(),
             on_state_change=self._tell,
@@ -213,12 +217,24 @@ class Learning:
         if self._running:
             self._running.task.cancel()
 
-    def unlearn(self) -> None:
-        """Let nothing come of an update that learns from something removed meanwhile, nor say what it was about."""
+    def unlearn(self, sequences: Collection[int]) -> None:
+        """Let nothing come of an update that learns from something removed now, nor say what it was about.
+
+        Its features are taken out of the sums as long as they are there. Raises `StoreError` when the disk
+        refuses.
+        """
         self._last = None
         if self._running:
             self._running.outdated = True
             self._running.task.cancel()
+        self._sums.drop(sequences)
+
+    def close(self) -> None:
+        """Write down what spares the next start some work."""
+        try:
+            self._sums.save()
+        except StoreError as error:
+            log.warning("the sums over the samples are not kept: %s", error)
 
     def finish(self, current: Version | None, serving: MLModel | None, facts: EngineFacts) -> Outcome:
         """Take the ended task through evaluation, decision and publishing; the agent's thread."""
@@ -318,29 +334,3 @@ def _learned(version: Version) -> dict[str, str]:
     except DamagedError as error:
         log.warning("it is not known what version %d learned from: %s", version.number, error)
         return {}
-
-
-def head_problems(config: LearningConfig, heads: Mapping[str, type[Head]]) -> list[str]:
-    """What is wrong with `[learning]`, each with the key it is about."""
-    if config.head not in heads:
-        return [f"learning.head: no method is named {config.head!r}; known are {', '.join(sorted(heads))}"]
-    known = {one.key.name: one.key for one in heads[config.head].parameter_descriptions}
-    problems = [
-        f"learning.parameters.{name}: the head {config.head!r} has no such parameter;"
-        f" it has {', '.join(sorted(known)) or 'none'}"
-        for name in sorted(set(config.parameters) - set(known))
-    ]
-    for name in sorted(set(config.parameters) & set(known)):
-        try:
-            resolve(heads[config.head].parameter_descriptions, {known[name]: config.parameters[name]})
-        except MLModelError as error:
-            problems.append(f"learning.parameters.{name}: {error}")
-    return problems
-
-
-def _parameters(head: type[Head], config: LearningConfig) -> dict[MLParameterKey, Any]:
-    known = {one.key.name: one.key for one in head.parameter_descriptions}
-    given = dict(config.parameters)
-    if "seed" in known:
-        given.setdefault("seed", config.random_state)
-    return {known[name]: value for name, value in given.items()}

@@ -14,10 +14,11 @@ from edge_agent.agent.archive import Archive
 from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.dropfolder import DropFolder
 from edge_agent.agent.forgetting import Forgetting
+from edge_agent.agent.head_settings import head_problems
 from edge_agent.agent.home import Home
 from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.intake import Intake
-from edge_agent.agent.learning import Learning, head_problems
+from edge_agent.agent.learning import Learning
 from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.serving import Serving
@@ -29,6 +30,7 @@ from edge_agent.plugins import PluginHost
 from edge_agent.store.lock import ProcessLock
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import SampleStore
+from edge_agent.store.sums import KeptSums
 from edge_agent.vision.engine import Engine
 from edge_agent.vision.preprocessing import ExtractorCard
 
@@ -128,8 +130,10 @@ def open_stages(
             config.learning,
             config.update,
             tell,
+            KeptSums(home.sums_path),
             monotonic=clocks.monotonic,
         )
+        closing.callback(learning.close)
         intake = Intake(
             home,
             store,

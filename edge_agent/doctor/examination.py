@@ -142,7 +142,7 @@ def _pictures(one: Collection, home: Path, config: Config, size: tuple[int, int]
     curve = tuple(_curve(core.part(sound)))
     verdict = enough(curve, len(doubts))
     judged = _judged(core, P, doubts)
-    found += advice.copies(one, groups, 0)
+    found += advice.copies(one, groups, config.learning.most_near_duplicates)
     found += advice.wrong_labels(core, doubts)
     found += advice.strangers(core, doubted)
     found += advice.confusions(core, P, doubted)

@@ -23,6 +23,7 @@ from edge_agent.ml.providers import (
     sample_at,
     sample_count,
 )
+from edge_agent.ml.summed import Sums, sums_at_hand
 
 __all__ = [
     "FEATURES",
@@ -93,6 +94,15 @@ class TrainingRows:
         """STRING, INT64 or DOUBLE; known once a sample was read."""
         assert self._label_type is not None
         return self._label_type
+
+    def sums(self, stop: Callable[[], None] = lambda: None) -> Sums | None:
+        """The sums of all samples, where the provider keeps them."""
+
+        def between() -> None:
+            self._stop_if_told()
+            stop()
+
+        return sums_at_hand(self._provider, between)
 
     def features(self, at: int) -> MLFeatureProvider:
         """The sample at an index, as its provider has it."""

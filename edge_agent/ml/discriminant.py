@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.ml.estimates import (
-    fit_temperature,
-    leave_one_out_distances,
-    leave_one_out_scores,
-    log_loss,
-    small_class_bias,
-    softmax,
-)
-from edge_agent.ml.statistics import Scatter
+from edge_agent.ml.estimates import fit_temperature, log_loss, softmax
+from edge_agent.ml.left_out import LeftOut
+from edge_agent.ml.linear_answers import State
+from edge_agent.ml.scatter import Scatter, SpannedScatter
 
 Matrix = NDArray[np.float64]
 
-NO_VARIATION = 1e-9
-"""Mean squared distance of unit vectors from their class mean that counts as none."""
 NEAREST_MEAN_TEMPERATURE = 8.0
 """Factor on the cosine where no class varies (calibration error 0.09 on five picture sets)."""
 LOOSE_QUANTILE, LOOSE_FACTOR = 0.995, 1.25
 """The unknown threshold: this quantile of own-class leave-one-out distances, times this."""
-
-
-@dataclass(frozen=True)
-class Precision:
-    """A^-1 for A = S/N + lam I, as a product that never forms a D x D matrix (Woodbury's identity)."""
-
-    scatter: Scatter
-    n_total: float
-    ridge: float
-    """lam, above 0."""
-
-    @property
-    def share(self) -> Matrix:
-        """By how much lam A^-1 shortens a vector along each axis [r], 0 to 1."""
-        return self.scatter.eigenvalues / (self.scatter.eigenvalues + self.ridge * self.n_total)
-
-    def times(self, rows: Matrix) -> Matrix:
-        """Rows [n, D] times A^-1."""
-        axes = self.scatter.axes
-        return np.asarray((rows - ((rows @ axes.T) * self.share) @ axes) / self.ridge)
-
-    def quadratic(self, rows: Matrix) -> Matrix:
-        """x' A^-1 x [n] of rows [n, D]; in the precision of the axes."""
-        axes = self.scatter.axes
-        inside = np.asarray(rows.astype(axes.dtype, copy=False) @ axes.T, dtype=np.float64)
-        length = np.einsum("nd,nd->n", rows, rows)
-        np.square(inside, out=inside)
-        return np.asarray((length - inside @ self.share) / self.ridge)
 
 
 @dataclass(frozen=True)
@@ -105,7 +69,14 @@ class Discriminant:
         """Before the first sample."""
         none = np.zeros((0, n_features))
         return cls(
-            (), np.zeros(0), none, Scatter.of_nothing(n_features), 0.0, none.T, np.zeros(0), Estimates()
+            (),
+            np.zeros(0),
+            none,
+            SpannedScatter.of_nothing(n_features),
+            0.0,
+            none.T,
+            np.zeros(0),
+            Estimates(),
         )
 
     @property
@@ -124,11 +95,11 @@ class Discriminant:
             return Discriminant.of_nothing(self.means.shape[1])
         counts, means = self.counts[keep], self.means[keep]
         N = float(counts.sum())
-        scatter = replace(self.scatter, eigenvalues=self.scatter.eigenvalues * (N / float(self.counts.sum())))
+        scatter = self.scatter.scaled(N / float(self.counts.sum()))
         coef = self.coef[:, keep]
         if self.ridge > 0.0:
             # Another centre changes all scores of a sample alike, so the intercepts stay.
-            coef = Precision(scatter, N, self.ridge).times(means - counts @ means / N).T
+            coef = N * scatter.look(means - counts @ means / N).solved(self.ridge * N).T
         names = tuple(name for name in self.classes if name != label)
         return Discriminant(
             names, counts, means, scatter, self.ridge, coef, self.intercept[keep], self.estimates
@@ -144,58 +115,49 @@ class Discriminant:
         if self.ridge == 0.0:
             return None
         x, m = Z - self.centre, self.means - self.centre
-        q = Precision(self.scatter, float(self.counts.sum()), self.ridge).quadratic(x)
+        N = float(self.counts.sum())
+        q = N * self.scatter.quadratic(x, self.ridge * N)
         each = q[:, None] - 2.0 * (x @ self.coef) + np.einsum("cd,dc->c", m, self.coef)
         return np.asarray(np.maximum(each.min(axis=1), 0.0))
 
 
 def solve(
-    counts: Mapping[str, float],
-    means: Mapping[str, Matrix],
-    scatter: Scatter,
-    samples: tuple[Matrix, Sequence[str]],
+    state: State,
+    classes: tuple[str, ...],
+    left: LeftOut | None,
+    samples: tuple[Matrix, NDArray[np.intp]],
     before: Estimates,
     *,
     shrinkage: float,
     empirical_prior: bool,
 ) -> tuple[Discriminant, dict[str, float]]:
-    """The discriminant of all samples so far, with the loss and accuracy of leave-one-out on `samples`.
+    """The discriminant of a state, with the loss and accuracy of leave-one-out.
 
-    `counts`, `means` and `scatter` are of everything learned; `samples`, unit vectors [n, D] with n labels,
-    are those of it that are still at hand; `before` is what earlier ones said. Where none can be left out,
-    loss and accuracy are those on the samples themselves.
+    `left` are samples of it that are still at hand, None where no class varies; `samples`, unit vectors
+    [n, D] and columns [n], are asked where none can be left out. `before` is what earlier ones said.
     """
-    classes = tuple(sorted(counts))
-    n = np.array([counts[name] for name in classes], dtype=np.float64)
-    N = float(n.sum())
-    M = np.stack([means[name] for name in classes])
-    column = {name: index for index, name in enumerate(classes)}
-    Z, y = samples[0], np.array([column[label] for label in samples[1]], dtype=np.intp)
-    log_prior = np.log(n / N) if empirical_prior else np.zeros(len(n))
-    if scatter.trace <= NO_VARIATION * N:
+    n, M = state.counts, state.means
+    log_prior = np.log(n / state.total) if empirical_prior else np.zeros(len(n))
+    if left is None:
         nearest = _nearest_mean(classes, n, M, log_prior)
-        return nearest, _judged(nearest.scores(Z), y)
-
-    ridge = shrinkage * scatter.trace / N / min(N - 1.0, Z.shape[1])
-    precision = Precision(scatter, N, ridge)
-    centre = n @ M / N
-    m = M - centre
-    coef = precision.times(m).T
-    V = m @ coef
-    out = n[y] >= 2.0
-    estimates, scores = before, None
-    if out.any():
-        x, y = (Z if out.all() else Z[out]) - centre, y[out]
-        far = leave_one_out_distances(precision.quadratic(x), x @ coef, V, y, n, N)
+        return nearest, _judged(nearest.scores(samples[0]), samples[1])
+    coef = state.directions(shrinkage)
+    estimates, scores, y = before, None, samples[1]
+    if len(left):
+        far, tau = left.distances(shrinkage)
+        y = left.y
         own = far[np.arange(len(y)), y]
-        tau = small_class_bias(own, n[y])
-        scores = leave_one_out_scores(far, y, n, tau, log_prior)
+        scores = left.discriminant(shrinkage)[0] + log_prior
+        T = fit_temperature(scores, y) if empirical_prior else left.temperature(shrinkage)
         threshold = LOOSE_FACTOR * float(np.quantile(own, LOOSE_QUANTILE))
-        estimates = before.joined(Estimates(fit_temperature(scores, y), tau, threshold, len(y)))
-    intercept = log_prior + 0.5 * estimates.tau / n - 0.5 * np.diag(V) - centre @ coef
-    stored = Scatter(scatter.eigenvalues, scatter.axes.astype(np.float32))
+        estimates = before.joined(Estimates(T, tau, threshold, len(y)))
+    m = M - state.centre
+    bias = -0.5 * np.einsum("cd,dc->c", m, coef) - state.centre @ coef
+    intercept = log_prior + 0.5 * estimates.tau / n + bias
+    ridge = state.ridge(shrinkage)
+    stored = state.scatter.as_stored(ridge * state.total)
     solved = Discriminant(classes, n, M, stored, ridge, coef, intercept, estimates)
-    judged = solved.scores(Z) if scores is None else estimates.temperature * scores
+    judged = solved.scores(samples[0]) if scores is None else estimates.temperature * scores
     return solved, _judged(judged, y)
 
 
@@ -204,7 +166,9 @@ def _nearest_mean(classes: tuple[str, ...], n: Matrix, M: Matrix, log_prior: Mat
     length = np.linalg.norm(M, axis=1, keepdims=True)
     coef = (M / np.where(length > 0.0, length, 1.0)).T
     intercept = log_prior / NEAREST_MEAN_TEMPERATURE
-    return Discriminant(classes, n, M, Scatter.of_nothing(M.shape[1]), 0.0, coef, intercept, Estimates())
+    return Discriminant(
+        classes, n, M, SpannedScatter.of_nothing(M.shape[1]), 0.0, coef, intercept, Estimates()
+    )
 
 
 def _judged(scores: Matrix, y: NDArray[np.intp]) -> dict[str, float]:

@@ -192,7 +192,7 @@ def linear_parts(head: Head) -> tuple[State, Recipe, NDArray[np.float64]] | str:
     known = head.learned
     if known.ridge == 0.0:
         return "no label has two different pictures"
-    state = State.of(known)
+    state = State(known.counts, known.means, known.scatter)
     recipe = head.recipe if isinstance(head, MixedHead) else None
     if recipe is None:
         unit = state.scatter.trace / state.total / min(state.total - 1.0, head.n_features)

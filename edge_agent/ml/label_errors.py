@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.ml.discriminant import Precision
 from edge_agent.ml.estimates import leave_one_out_distances, leave_one_out_scores, softmax
 from edge_agent.ml.fits.lda import LDAFit
 from edge_agent.ml.fits.protocol import BLOCK_ROWS, FitData
@@ -52,9 +51,8 @@ def leave_one_out(data: FitData) -> Matrix:
         return P
     column = np.array([learned.classes.index(label) for label in data.classes], dtype=np.intp)
     n, N = learned.counts, float(learned.counts.sum())
-    precision = Precision(learned.scatter, N, learned.ridge)
     means = learned.means - learned.centre
-    coef = precision.times(means).T
+    coef = N * learned.scatter.look(means).solved(learned.ridge * N).T
     V = means @ coef
     y = column[data.targets]
     start = 0
@@ -65,7 +63,8 @@ def leave_one_out(data: FitData) -> Matrix:
         if not out.any():
             continue
         x, own = signed_root(block[out]) - learned.centre, y[rows[out]]
-        far = leave_one_out_distances(precision.quadratic(x), x @ coef, V, own, n, N)
+        q = N * learned.scatter.quadratic(x, learned.ridge * N)
+        far = leave_one_out_distances(q, x @ coef, V, own, n, N)
         scores = leave_one_out_scores(far, own, n, learned.estimates.tau, np.zeros(len(n)))
         P[rows[out]] = softmax(learned.estimates.temperature * scores)[:, column]
     return P

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.ml.discriminant import Precision
 from edge_agent.ml.estimates import (
+    fit_temperature,
     leave_one_out_distances,
     log_loss,
     small_class_bias,
     softmax,
 )
 from edge_agent.ml.linear_answers import State
+from edge_agent.ml.scatter import Look
 
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 RIDGES = tuple(10.0 ** (-5.0 + 0.5 * step) for step in range(11))
 """The penalties ridge regression chooses from, per sample: 1e-5 to 1."""
-NEAR = 0.25
-"""Near-duplicates have at most this share of the mean distance of samples of a class, as one minus cosine."""
 
 
 class LeftOut:
@@ -35,53 +33,33 @@ class LeftOut:
     be empty are not looked at. The penalties are held fixed.
     """
 
-    def __init__(self, state: State, Z: Matrix, y: Indices, groups: Indices | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        Z: Matrix,
+        y: Indices,
+        groups: Indices | None = None,
+        *,
+        seen: LeftOut | None = None,
+    ) -> None:
+        """`seen` has left out the same rows of the same state in other groups: what it computed is used again."""
         groups = np.arange(len(y)) if groups is None else groups
         sizes = np.bincount(groups)[groups] if len(y) else np.zeros(0, dtype=np.intp)
-        out = state.counts[y] > sizes
-        self.state, self.y = state, y[out]
-        self._Z = Z if out.all() else Z[out]
-        self._left = state.counts[self.y] - sizes[out]
-        self._groups = groups[out]
+        self._out = np.flatnonzero(state.counts[y] > sizes)
+        self.state, self.y = state, y[self._out]
+        self._Z = Z
+        self._left = state.counts[self.y] - sizes[self._out]
+        self._groups = groups[self._out]
+        self._x: Matrix = np.asarray(Z - state.centre) if seen is None else seen._x  # noqa: SLF001 - its own
+        self._look: Look = state.scatter.look(self._x) if seen is None else seen._look  # noqa: SLF001
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
-    def complete(self) -> bool:
-        """Whether these are all samples that can be left out at all."""
-        counts = self.state.counts
-        return len(self.y) == float(counts[counts > 1.0].sum())
-
-    def in_bursts(self, cosine: float) -> LeftOut:
-        """The same samples, those that may be from one burst of a camera left out together.
-
-        `near_duplicates` links the features that the unit vectors came from, at this cosine or, where samples
-        of a class are much alike anyway, at a quarter of their mean distance. What is more than half of its
-        class is no burst, but how the class looks.
-        """
-        # The square of a signed root is the feature again, up to its length.
-        X = self._Z * np.abs(self._Z)
-        X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        members = np.bincount(self.y, minlength=len(self.state.counts))
-        sums = np.eye(len(members))[self.y].T @ X
-        pairs = float((members * (members - 1)).sum())
-        alike = (float(np.square(sums).sum()) - len(X)) / pairs if pairs else 0.0
-        groups = near_duplicates(X, self.y, max(cosine, 1.0 - NEAR * (1.0 - alike)))
-        sizes = np.bincount(groups)[groups]
-        groups = np.where(2 * sizes <= self.state.counts[self.y], groups, np.arange(len(groups)))
-        # What is made once for each sample is made here, so that both share it.
-        _ = self._squares, self._lengths, self._across
-        grouped = copy.copy(self)
-        grouped.__dict__.pop("_bursts", None)
-        grouped._groups = groups  # noqa: SLF001 - its own
-        grouped._left = self.state.counts[self.y] - np.bincount(groups)[groups]  # noqa: SLF001
-        return grouped
-
-    @property
-    def pieces(self) -> int:
-        """How many groups there are."""
-        return len(self.y) - sum(len(rows) - 1 for rows in self._bursts)
+    def places(self) -> Indices:
+        """The group of each sample [n], counted from 0."""
+        return np.unique(self._groups, return_inverse=True)[1]
 
     @cached_property
     def _bursts(self) -> list[Indices]:
@@ -91,48 +69,57 @@ class LeftOut:
         return [rows for rows in np.split(order, starts) if len(rows) > 1]
 
     @cached_property
-    def _x(self) -> Matrix:
-        return np.asarray(self._Z - self.state.centre)
+    def _mine(self) -> Matrix:
+        """Those of the rows from the centre that are left out [n, D]."""
+        return self._x if len(self._out) == len(self._x) else self._x[self._out]
+
+    def distances(self, shrinkage: float) -> tuple[Matrix, float]:
+        """Squared Mahalanobis distances [n, C] to all means, and tau; not to be changed."""
+        if shrinkage not in self._far:
+            self._far[shrinkage] = self._distances(shrinkage)
+        return self._far[shrinkage]
 
     @cached_property
-    def _inside(self) -> Matrix:
-        return np.asarray(self._x @ self.state.scatter.axes.T, dtype=np.float64)
+    def _far(self) -> dict[float, tuple[Matrix, float]]:
+        return {}
 
-    @cached_property
-    def _squares(self) -> Matrix:
-        return np.square(self._inside)
-
-    @cached_property
-    def _lengths(self) -> Matrix:
-        return np.asarray(np.einsum("nd,nd->n", self._x, self._x))
-
-    @cached_property
-    def _across(self) -> Matrix:
-        return np.asarray(self._x @ self.state.spread.T)
-
-    def _products(self, share: Matrix, ridge: float) -> Iterator[tuple[Indices, Matrix]]:
-        """The rows of each burst with x' P z [k, k] for all of its pairs."""
+    def _distances(self, shrinkage: float) -> tuple[Matrix, float]:
+        state, y, N = self.state, self.y, self.state.total
+        ridge = state.ridge(shrinkage) * N
+        m, coef = state.means - state.centre, state.directions(shrinkage)
+        q = N * self._look.quadratic(ridge)[self._out]
+        R, V = self._mine @ coef, m @ coef
+        counts = np.maximum(state.counts, 2.0)
+        far = leave_one_out_distances(q, R, V, y, counts, N)
+        # Of single samples, in bursts too: those of whole bursts say more than the size of a class explains.
+        tau = small_class_bias(far[np.arange(len(y)), y], counts[y])
         for rows in self._bursts:
-            x, inside = self._x[rows], self._inside[rows]
-            yield rows, (x @ x.T - (inside * share) @ inside.T) / ridge
+            Q = N * self._look.pairs(self._out[rows], ridge)
+            far[rows] = _burst_distances(Q, R[rows], V, int(y[rows[0]]), state, self._left[rows[0]])
+        return far, tau
 
     def discriminant(self, shrinkage: float) -> tuple[Matrix, float]:
-        """Scores [n, C] of discriminant analysis, and tau."""
-        state, y = self.state, self.y
-        precision = state.precision(shrinkage)
-        m, coef = state.means - state.centre, state.directions(shrinkage)
-        q = (self._lengths - self._squares @ precision.share) / precision.ridge
-        R, V = self._x @ coef, m @ coef
-        counts = np.maximum(state.counts, 2.0)
-        far = leave_one_out_distances(q, R, V, y, counts, state.total)
-        each = np.arange(len(y))
-        # Of single samples, in bursts too: those of whole bursts say more than the size of a class explains.
-        tau = small_class_bias(far[each, y], counts[y])
-        for rows, Q in self._products(precision.share, precision.ridge):
-            far[rows] = _burst_distances(Q, R[rows], V, int(y[rows[0]]), state, self._left[rows[0]])
-        sizes = np.broadcast_to(state.counts, far.shape).copy()
-        sizes[each, y] = self._left
-        return -0.5 * (far - tau / sizes), tau
+        """Scores [n, C] of discriminant analysis, and tau; not to be changed."""
+        if shrinkage not in self._scores:
+            far, tau = self.distances(shrinkage)
+            sizes = np.broadcast_to(self.state.counts, far.shape).copy()
+            sizes[np.arange(len(self.y)), self.y] = self._left
+            self._scores[shrinkage] = -0.5 * (far - tau / sizes), tau
+        return self._scores[shrinkage]
+
+    @cached_property
+    def _scores(self) -> dict[float, tuple[Matrix, float]]:
+        return {}
+
+    def temperature(self, shrinkage: float) -> float:
+        """Of discriminant analysis with a uniform prior."""
+        if shrinkage not in self._temperatures:
+            self._temperatures[shrinkage] = fit_temperature(self.discriminant(shrinkage)[0], self.y)
+        return self._temperatures[shrinkage]
+
+    @cached_property
+    def _temperatures(self) -> dict[float, float]:
+        return {}
 
     def regression(self, ridge: float) -> Matrix:
         """Answers [n, C] of ridge regression on indicators: Y - (I - H)^-1 (Y - F) for each group.
@@ -140,22 +127,21 @@ class LeftOut:
         With the penalty lam N: H = 1/N + x'(T + lam N)^-1 z, T the scatter of all samples around their mean.
         """
         state, N = self.state, self.state.total
-        precision = Precision(state.scatter, N, ridge)  # N (Sw + lam N)^-1
-        share = precision.share
-        B, inside = state.spread, np.sqrt(state.counts)[:, None] * state.inside
-        XPB = (self._across - self._inside @ (inside * share).T) / (ridge * N)
-        K = np.eye(len(B)) + (B @ B.T - (inside * share) @ inside.T) / (ridge * N)
+        roots, means = state.roots, state.look
+        XPB = self._look.cross(means, ridge * N)[self._out] * roots
+        K = np.eye(len(roots)) + roots[:, None] * means.cross(means, ridge * N) * roots
         solved = np.linalg.solve(K, XPB.T).T
-        F = solved * np.sqrt(state.counts) + state.counts / N
-        within = (self._lengths - self._squares @ share) / (ridge * N)
+        F = solved * roots + state.counts / N
+        within = self._look.quadratic(ridge * N)[self._out]
         h = 1.0 / N + within - np.einsum("nc,nc->n", XPB, solved)
         each = np.arange(len(self.y))
         answers = F.copy()
         answers[each, self.y] -= h
         answers /= np.maximum(1.0 - h, np.finfo(np.float64).eps)[:, None]
-        for rows, Q in self._products(share, ridge * N):
+        for rows in self._bursts:
+            Q = self._look.pairs(self._out[rows], ridge * N)
             H = 1.0 / N + Q - XPB[rows] @ solved[rows].T
-            Y = np.zeros((len(rows), len(B)))
+            Y = np.zeros((len(rows), len(state.counts)))
             Y[:, self.y[rows[0]]] = 1.0
             answers[rows] = Y - np.linalg.solve(np.eye(len(rows)) - H, Y - F[rows])
         return np.asarray(answers)
@@ -164,13 +150,14 @@ class LeftOut:
         """Cosines [n, C] to the means."""
         state, each = self.state, np.arange(len(self.y))
         length = np.linalg.norm(state.means, axis=1)
-        R = self._Z @ (state.means / np.where(length > 0.0, length, 1.0)[:, None]).T
-        gone = self._Z.copy()
+        Z = self._Z[self._out]
+        R = Z @ (state.means / np.where(length > 0.0, length, 1.0)[:, None]).T
+        gone = Z.copy()
         for rows in self._bursts:
-            gone[rows] = self._Z[rows].sum(axis=0)
+            gone[rows] = Z[rows].sum(axis=0)
         mean = (state.counts[self.y][:, None] * state.means[self.y] - gone) / self._left[:, None]
         length = np.linalg.norm(mean, axis=1)
-        R[each, self.y] = np.einsum("nd,nd->n", self._Z, mean) / np.where(length > 0.0, length, 1.0)
+        R[each, self.y] = np.einsum("nd,nd->n", Z, mean) / np.where(length > 0.0, length, 1.0)
         return np.asarray(R)
 
     def best_ridge(self, ridges: Iterable[float] = RIDGES) -> tuple[float, Matrix]:
@@ -184,7 +171,7 @@ class LeftOut:
                     answers = self.regression(grid[place])
                     error = answers.copy()
                     error[np.arange(len(self.y)), self.y] -= 1.0
-                    found[place] = float(self.weights @ np.square(error).sum(axis=1)), answers
+                    found[place] = float(self._weights @ np.square(error).sum(axis=1)), answers
             return min(found, key=lambda place: found[place][0])
 
         # Every other one first, then the neighbours of the best: the error has one valley.
@@ -193,10 +180,17 @@ class LeftOut:
         return grid[best], found[best][1]
 
     @cached_property
-    def weights(self) -> Matrix:
+    def _weights(self) -> Matrix:
         """Of each sample [n], so that each class weighs alike and all together weigh one."""
         weights = 1.0 / np.bincount(self.y, minlength=len(self.state.counts))[self.y]
         return np.asarray(weights / weights.sum())
+
+    def losses(self, scores: Matrix) -> tuple[Matrix, float]:
+        """The loss of each sample [n], each class weighing alike in their mean; the temperature."""
+        T = fit_temperature(scores, self.y)
+        own = softmax(T * scores)[np.arange(len(self.y)), self.y]
+        logs = -np.log(np.maximum(own, np.finfo(np.float64).eps))
+        return logs * self._weights * len(self.y), T
 
     def judged(self, scores: Matrix) -> dict[str, float]:
         """Loss and accuracy of left-out samples."""
@@ -236,8 +230,8 @@ def near_duplicates(Z: Matrix, y: Indices, cosine: float = 0.8) -> Indices:
     for c in np.unique(y):
         rows = np.flatnonzero(y == c)
         linked = Z[rows] @ Z[rows].T >= cosine
-        open_rows = linked.sum(axis=1) > 1
-        for start in np.flatnonzero(open_rows):
+        open_rows = np.ones(len(rows), dtype=np.bool_)
+        for start in range(len(rows)):
             if not open_rows[start]:
                 continue
             member = np.zeros(len(rows), dtype=np.bool_)

@@ -8,11 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.ml.discriminant import NO_VARIATION, Discriminant, Precision
-from edge_agent.ml.statistics import Scatter
+from edge_agent.ml.scatter import Look, Scatter
 
 Matrix = NDArray[np.float64]
 
+NO_VARIATION = 1e-9
+"""Mean squared distance of unit vectors from their class mean that counts as none."""
 DEFAULT_RIDGE = 1e-2
 """In force while no sample can be left out."""
 UNIT = 100.0
@@ -32,8 +33,6 @@ class Recipe:
     """Ridge regression's penalty, per sample."""
     nearest: float = 0.0
     """The share of the cosine to the class mean."""
-    rarity: float = 0.0
-    """Times the logarithm of its size, what is taken from the score of a class."""
     estimated_from: int = 0
     """How many left-out samples say so."""
 
@@ -58,11 +57,6 @@ class State:
     means: Matrix
     scatter: Scatter
 
-    @classmethod
-    def of(cls, known: Discriminant, scatter: Scatter | None = None) -> State:
-        """What a discriminant was solved from."""
-        return cls(known.counts, known.means, known.scatter if scatter is None else scatter)
-
     @property
     def varies(self) -> bool:
         """Whether any class has two different samples."""
@@ -79,14 +73,14 @@ class State:
         return np.asarray(self.counts @ self.means / self.total)
 
     @cached_property
-    def spread(self) -> Matrix:
-        """Rows [C, D] B with B' B = the scatter between the classes."""
-        return np.asarray(np.sqrt(self.counts)[:, None] * (self.means - self.centre))
+    def look(self) -> Look:
+        """The means from the centre, seen through the scatter."""
+        return self.scatter.look(self.means - self.centre)
 
     @cached_property
-    def inside(self) -> Matrix:
-        """The means from the centre along the axes of the scatter [C, r]."""
-        return np.asarray((self.means - self.centre) @ self.scatter.axes.T, dtype=np.float64)
+    def roots(self) -> Matrix:
+        """The square roots of the counts [C], which make rows B of the means with B' B between the classes."""
+        return np.sqrt(self.counts)
 
     def solve(self, recipe: Recipe) -> Linear:
         """The answer of a recipe."""
@@ -100,23 +94,28 @@ class State:
             length = np.linalg.norm(self.means, axis=1, keepdims=True)
             cosine = Linear((self.means / np.where(length > 0.0, length, 1.0)).T, np.zeros(C))
             answer = answer.mixed(recipe.nearest * UNIT, cosine)
-        return Linear(answer.coef, answer.intercept - recipe.rarity * np.log(self.counts))
+        return answer
 
-    def precision(self, shrinkage: float) -> Precision:
-        """A^-1 of discriminant analysis."""
+    def ridge(self, shrinkage: float) -> float:
+        """lam of discriminant analysis, whose A is S/N + lam I."""
         N = self.total
-        ridge = shrinkage * self.scatter.trace / N / min(N - 1.0, self.means.shape[1])
-        return Precision(self.scatter, N, ridge)
+        return shrinkage * self.scatter.trace / N / min(N - 1.0, float(self.means.shape[1]))
 
     @cached_property
     def _known(self) -> dict[float, Matrix]:
         return {}
 
+    def _solved(self, ridge: float) -> Matrix:
+        """The means from the centre times (S + r I)^-1 [C, D]; made once for each r."""
+        if ridge not in self._known:
+            self._known[ridge] = self.look.solved(ridge)
+        return self._known[ridge]
+
     def directions(self, shrinkage: float) -> Matrix:
-        """A^-1 times the means from the centre [D, C]; made once for each shrinkage."""
-        if shrinkage not in self._known:
-            self._known[shrinkage] = self.precision(shrinkage).times(self.means - self.centre).T
-        return self._known[shrinkage]
+        """A^-1 times the means from the centre [D, C]."""
+        N = self.total
+        # A^-1 of S/N + lam I is N (S + lam N I)^-1.
+        return N * self._solved(self.ridge(shrinkage) * N).T
 
     def _discriminant(self, shrinkage: float, tau: float) -> Linear:
         m, coef = self.means - self.centre, self.directions(shrinkage)
@@ -125,9 +124,8 @@ class State:
 
     def _regression(self, ridge: float) -> Linear:
         """W = (Sw + B'B + lam N)^-1 B' diag(sqrt n), by Woodbury's identity from (Sw + lam N)^-1."""
-        N = self.total
-        # A^-1 of scatter/N + lam is N (Sw + lam N)^-1.
-        PB = Precision(self.scatter, N, ridge).times(self.spread).T / N
-        K = np.eye(len(self.counts)) + self.spread @ PB
-        coef = PB @ np.linalg.solve(K, np.diag(np.sqrt(self.counts)))
+        N, roots = self.total, self.roots
+        PB = self._solved(ridge * N).T * roots
+        K = np.eye(len(self.counts)) + roots[:, None] * self.look.cross(self.look, ridge * N) * roots
+        coef = PB @ np.linalg.solve(K, np.diag(roots))
         return Linear(coef, self.counts / N - self.centre @ coef)

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.ml.discriminant import Precision
 from edge_agent.ml.linear_answers import UNIT, Recipe, State
+from edge_agent.ml.scatter import Look
 
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -30,6 +30,7 @@ class Neighbourhoods:
 
     def __init__(self, state: State, recipe: Recipe) -> None:
         self._state, self._recipe = state, recipe
+        self._known: dict[float, Matrix] = {}
 
     def scores(self, Z: Matrix, column: int, members: Sequence[Indices]) -> Matrix:
         """Scores [j, C] of the first row of each of j lists of rows, with the list left out.
@@ -40,10 +41,8 @@ class Neighbourhoods:
         """
         if any(len(rows) >= self._state.counts[column] for rows in members):
             raise ValueError("a class of which nothing is left cannot be answered")
-        sizes = np.tile(self._state.counts, (len(members), 1))
-        sizes[:, column] -= [len(rows) for rows in members]
-        scores = -self._recipe.rarity * np.log(sizes)
-        of_class = _OfClass(Z, column, np.asarray(Z - self._state.centre), self._state.scatter.axes)
+        scores = np.zeros((len(members), len(self._state.counts)))
+        of_class = _OfClass(Z, column, np.asarray(Z - self._state.centre), self._state)
         for factor, kind in (
             (self._recipe.discriminant, self._discriminant),
             (UNIT * self._recipe.regression, self._regression),
@@ -59,7 +58,8 @@ class Neighbourhoods:
         """Woodbury's identity: a list g takes d'(I + 11'/left) d from the scatter, d its rows minus mu_c."""
         state, recipe, c = self._state, self._recipe, one.column
         n, coef = float(state.counts[c]), state.directions(recipe.shrinkage)
-        Q, R = one.products(state.precision(recipe.shrinkage)), one.x @ coef
+        Q = state.total * one.products(state.ridge(recipe.shrinkage) * state.total)
+        R = one.x @ coef
         V = (state.means - state.centre) @ coef
         own = R[:, c]
         # d_a' P d_b of all pairs; below d_a' P u, u the first row minus each mean.
@@ -84,12 +84,12 @@ class Neighbourhoods:
 
     def _regression(self, one: _OfClass) -> _Answer:
         """The first row of Y - (I - H)^-1 (Y - F); H = 1/N + x'(T + lam N)^-1 z, T the scatter around the centre."""
-        precision, PB, K = self._between
-        N, c = self._state.total, one.column
-        XPB = one.x @ PB
-        solved = np.linalg.solve(K, XPB.T).T
-        H = 1.0 / N + one.products(precision) / N - XPB @ solved.T
-        missing = -(solved * np.sqrt(self._state.counts) + self._state.counts / N)
+        state, c = self._state, one.column
+        N, ridge = state.total, self._recipe.ridge * state.total
+        XPB = one.look.cross(state.look, ridge) * state.roots
+        solved = np.linalg.solve(self._between(ridge), XPB.T).T
+        H = 1.0 / N + one.products(ridge) - XPB @ solved.T
+        missing = -(solved * state.roots + state.counts / N)
         missing[:, c] += 1.0
 
         def answer(rows: Indices, there: Matrix) -> Matrix:
@@ -119,13 +119,13 @@ class Neighbourhoods:
 
         return answer
 
-    @cached_property
-    def _between(self) -> tuple[Precision, Matrix, Matrix]:
-        """P = N (Sw + lam N)^-1, and with the spread B of the means P B'/N [D, C] and I + B P B'/N [C, C]."""
+    def _between(self, ridge: float) -> Matrix:
+        """I + B (Sw + r I)^-1 B' [C, C], B the spread of the means."""
         state = self._state
-        precision = Precision(state.scatter, state.total, self._recipe.ridge)
-        PB = precision.times(state.spread).T / state.total
-        return precision, PB, np.eye(len(state.counts)) + state.spread @ PB
+        if ridge not in self._known:
+            B = state.look.cross(state.look, ridge)
+            self._known[ridge] = np.eye(len(B)) + state.roots[:, None] * B * state.roots
+        return self._known[ridge]
 
 
 @dataclass(frozen=True)
@@ -134,20 +134,16 @@ class _OfClass:
     column: int
     x: Matrix
     """Z from the centre of all samples."""
-    axes: NDArray[np.floating]
+    state: State
 
-    def products(self, precision: Precision) -> Matrix:
-        """x' P z of all pairs [u, u], in the precision of the axes."""
-        shortened = self._inside * precision.share.astype(self._inside.dtype)
-        return np.asarray((self._plain - shortened @ self._inside.T) / precision.ridge, dtype=np.float64)
-
-    @cached_property
-    def _inside(self) -> NDArray[np.floating]:
-        return np.asarray(self.x.astype(self.axes.dtype, copy=False) @ self.axes.T)
+    def products(self, ridge: float) -> Matrix:
+        """x' (Sw + r I)^-1 z of all pairs [u, u]."""
+        return self.look.cross(self.look, ridge)
 
     @cached_property
-    def _plain(self) -> Matrix:
-        return np.asarray(self.x @ self.x.T)
+    def look(self) -> Look:
+        """The rows, seen through the scatter."""
+        return self.state.scatter.look(self.x)
 
 
 def _outer(there: Matrix) -> Matrix:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -37,6 +36,24 @@ class ClassStatistics:
             statistics.add(X, labels)
         return statistics
 
+    @classmethod
+    def restore(cls, counts: Mapping[str, int], means: Matrix, lower: Matrix) -> Self:
+        """From counts, the means [C, D] of their sorted names and the rows of the Gram matrix up to its diagonal.
+
+        `lower` has D (D + 1) / 2 numbers. Raises `ValueError` for shapes that do not fit.
+        """
+        statistics = cls(means.shape[1])
+        D = statistics.n_features
+        if means.shape != (len(counts), D) or lower.shape != (D * (D + 1) // 2,) or statistics.gram is None:
+            raise ValueError(f"means {means.shape} and {lower.shape} sums do not fit {len(counts)} classes")
+        for row in range(D):
+            begin = row * (row + 1) // 2
+            statistics.gram[row, : row + 1] = lower[begin : begin + row + 1]
+            statistics.gram[: row + 1, row] = statistics.gram[row, : row + 1]
+        for name, mean in zip(sorted(counts), means, strict=True):
+            statistics._counts[name], statistics._sums[name] = counts[name], mean * counts[name]
+        return statistics
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels that have samples, sorted."""
@@ -64,8 +81,8 @@ class ClassStatistics:
         if self.gram is None:
             raise ValueError("these statistics were kept without their Gram matrix")
         M = self.means()
-        weighted = M * np.array([self._counts[name] for name in self.classes], dtype=np.float64)[:, None]
-        return self.gram - weighted.T @ M
+        B = M * np.sqrt([self._counts[name] for name in self.classes])[:, None]
+        return self.gram - B.T @ B  # a matrix with itself takes half the time of one with another
 
     def add(self, X: Matrix, labels: Sequence[str]) -> None:
         """Add n samples [n, D]."""
@@ -145,46 +162,3 @@ class ClassStatistics:
         totals = belongs @ X
         for name, count, total in zip(names, belongs.sum(axis=1), totals, strict=True):
             yield name, int(count), total.copy()
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """A positive semi-definite matrix S = axes' diag(eigenvalues) axes, with eigenvalues [r], axes [r, D].
-
-    r is at most the number of rows it was made of, so with few samples no D x D matrix is ever formed.
-    """
-
-    eigenvalues: Matrix
-    axes: NDArray[np.floating]
-
-    @classmethod
-    def from_rows(cls, B: Matrix) -> Self:
-        """S = B' B from rows [n, D], through the n x n matrix B B'."""
-        eigenvalues, vectors = np.linalg.eigh(B @ B.T)
-        # Below this the axis is made of rounding, and its share in any ridged inverse is smaller than
-        # rounding too.
-        keep = eigenvalues > max(float(eigenvalues[-1]), 0.0) * 1e-13 if len(B) else np.zeros(0, dtype=bool)
-        kept = eigenvalues[keep]
-        axes = vectors[:, keep].T @ B
-        axes /= np.sqrt(kept)[:, None]
-        return cls(kept, axes)
-
-    @classmethod
-    def from_matrix(cls, S: Matrix) -> Self:
-        """From the matrix itself [D, D]; eigenvalues below zero are rounding and become zero."""
-        eigenvalues, vectors = np.linalg.eigh(S)
-        return cls(np.maximum(eigenvalues, 0.0), vectors.T)
-
-    @classmethod
-    def of_nothing(cls, n_features: int) -> Self:
-        """The zero matrix."""
-        return cls(np.zeros(0), np.zeros((0, n_features), dtype=np.float32))
-
-    @property
-    def trace(self) -> float:
-        """Sum of the eigenvalues."""
-        return float(self.eigenvalues.sum())
-
-    def rows(self) -> Matrix:
-        """Rows [r, D] with rows' rows = S, to be stacked with those of other scatters."""
-        return np.asarray(np.sqrt(self.eigenvalues)[:, None] * self.axes, dtype=np.float64)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import NotFoundError, StoreError
 from edge_agent.ml.features import MLDictionaryFeatureProvider
+from edge_agent.ml.summed import Sums
 from edge_agent.store.quantised import decode_rows
 from edge_agent.store.rows import features_id
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 Reading = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
 """Gives a read-only connection of one's own, on any thread, for the length of a `with`."""
+
+Keeper = Callable[["StoreBatchProvider", Callable[[], None]], "Sums | None"]
+"""Gives the sums of exactly the samples of a provider."""
 
 _DIGEST_BYTES = 32
 _PARAMETERS = 500  # SQLite's oldest limit on parameters of one statement is 999
@@ -90,10 +94,12 @@ class TrainingSet(Sequence[tuple[str, str]]):
         numbers = np.bincount(self._codes, minlength=len(self._names))
         return {name: int(number) for name, number in sorted(zip(self._names, numbers, strict=True))}
 
-    def provider(self, digests: Iterable[str] | None = None) -> StoreBatchProvider:
+    def provider(
+        self, digests: Iterable[str] | None = None, keeper: Keeper | None = None
+    ) -> StoreBatchProvider:
         """A batch provider over the named samples, in the order given; over all of them without an argument.
 
-        Raises `NotFoundError` for a digest that is not in this set.
+        `keeper` knows their sums. Raises `NotFoundError` for a digest that is not in this set.
         """
         where = self._positions(list(digests)) if digests is not None else np.arange(len(self))
         labels = tuple(self._names)
@@ -104,6 +110,7 @@ class TrainingSet(Sequence[tuple[str, str]]):
             self._sequences[where],
             self._codes[where],
             labels,
+            keeper,
         )
 
     def _pair(self, index: int) -> tuple[str, str]:
@@ -141,10 +148,12 @@ class StoreBatchProvider:
         sequences: NDArray[np.int64],
         codes: NDArray[np.int32],
         names: tuple[str, ...],
+        keeper: Keeper | None = None,
     ) -> None:
         self._reading = reading
-        self._extractor = extractor
+        self.extractor = extractor
         self.n_features = n_features
+        self._keeper = keeper
         self._sequences = sequences
         self._codes = codes
         self._names = names
@@ -154,6 +163,15 @@ class StoreBatchProvider:
     def count(self) -> int:
         """How many samples there are."""
         return len(self._sequences)
+
+    @property
+    def sequences(self) -> NDArray[np.int64]:
+        """The place of each sample in the order of arrival; no number is ever given twice."""
+        return self._sequences
+
+    def sums(self, stop: Callable[[], None]) -> Sums | None:
+        """The sums of all samples, where they are kept; `stop` is called between blocks that are read."""
+        return None if self._keeper is None else self._keeper(self, stop)
 
     @property
     def labels(self) -> list[str]:
@@ -181,19 +199,21 @@ class StoreBatchProvider:
             else np.asarray(indices, dtype=np.intp)
         )
         labels = [self._names[code] for code in self._codes[where]]
-        wanted = [int(sequence) for sequence in self._sequences[where]]
+        return self.stored(self._sequences[where]), labels
+
+    def stored(self, sequences: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Features float32 [n, n_features] of any stored samples; raises `StoreError` for one that is gone."""
+        wanted = [features_id(self.extractor, int(sequence)) for sequence in sequences]
         if not wanted:
-            return np.empty((0, self.n_features), dtype=np.float32), labels
+            return np.empty((0, self.n_features), dtype=np.float32)
         found: dict[int, bytes] = {}
         with self._reading() as connection:
             for start in range(0, len(wanted), _PARAMETERS):
-                part = [
-                    features_id(self._extractor, number) for number in wanted[start : start + _PARAMETERS]
-                ]
+                part = wanted[start : start + _PARAMETERS]
                 marks = ",".join("?" * len(part))
                 found.update(connection.execute(_SELECT.format(marks), part))
         try:
-            return decode_rows([found[features_id(self._extractor, number)] for number in wanted]), labels
+            return decode_rows([found[key] for key in wanted])
         except KeyError:
             raise StoreError("a sample was forgotten while its features were being read") from None
 

@@ -7,11 +7,11 @@ import pytest
 
 from edge_agent.ml.linear_answers import UNIT, Recipe, State
 from edge_agent.ml.neighbourhoods import Neighbourhoods
-from edge_agent.ml.statistics import Scatter
+from edge_agent.ml.scatter import SpannedScatter
 from edge_agent.ml.transforms import signed_root
 
 C, D, N = 3, 12, 36
-RECIPE = Recipe(0.7, shrinkage=0.3, tau=0.4, regression=0.2, ridge=0.02, nearest=0.1, rarity=0.5)
+RECIPE = Recipe(discriminant=0.7, shrinkage=0.3, tau=0.4, regression=0.2, ridge=0.02, nearest=0.1)
 
 
 @pytest.fixture(name="samples")
@@ -25,7 +25,7 @@ def _samples():
 def state_of(Z, y):
     """The state of these samples alone."""
     M = np.stack([Z[y == c].mean(axis=0) for c in range(C)])
-    return State(np.bincount(y, minlength=C).astype(float), M, Scatter.from_rows(Z - M[y]))
+    return State(np.bincount(y, minlength=C).astype(float), M, SpannedScatter.from_rows(Z - M[y]))
 
 
 def again(Z, y, x, lam):
@@ -42,7 +42,6 @@ def again(Z, y, x, lam):
         RECIPE.discriminant * -0.5 * (far - RECIPE.tau / n)
         + UNIT * RECIPE.regression * ridge
         + UNIT * RECIPE.nearest * cosine
-        - RECIPE.rarity * np.log(n)
     )
 
 
@@ -50,7 +49,7 @@ def test_every_answer_is_that_of_learning_again(samples):
     """Lists that overlap, of one to eight rows and in no order: the same scores to 1e-9."""
     Z, y = samples
     state, rng = state_of(Z, y), np.random.default_rng(1)
-    answers, lam = Neighbourhoods(state, RECIPE), state.precision(RECIPE.shrinkage).ridge
+    answers, lam = Neighbourhoods(state, RECIPE), state.ridge(RECIPE.shrinkage)
     for c in range(C):
         rows = np.flatnonzero(y == c)
         lists = [rng.permutation(len(rows))[:size] for size in (1, 8, 2, 2, 5, 3, 1, 4)]

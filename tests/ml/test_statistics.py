@@ -1,4 +1,4 @@
-"""Sums that can be added to, taken from and merged; scatter as axes."""
+"""Sums that can be added to, taken from and merged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
-from edge_agent.ml.statistics import ClassStatistics, Scatter
+from edge_agent.ml.statistics import ClassStatistics
 
 D = 4
 
@@ -138,20 +138,15 @@ def test_without_the_gram_matrix_there_is_no_scatter():
         statistics.within_scatter()
 
 
-@pytest.mark.parametrize("count", [1, 3, 9])
-def test_scatter_from_rows_and_from_the_matrix_is_the_same(count):
-    """Fewer rows than features or more: the axes rebuild B'B, and so do the rows made of them."""
-    B = samples(count)[0]
-    for scatter in (Scatter.from_rows(B), Scatter.from_matrix(B.T @ B)):
-        rebuilt = scatter.axes.T @ np.diag(scatter.eigenvalues) @ scatter.axes
+def test_what_was_written_down_is_the_same_again():
+    """Counts, means and half of the Gram matrix are all there is; shapes that do not fit are refused."""
+    X, labels = samples(20)
+    statistics = ClassStatistics.from_blocks([(X, labels)], D)
+    lower = statistics.gram[np.tril_indices(D)]
 
-        assert np.allclose(rebuilt, B.T @ B)
-        assert np.allclose(scatter.rows().T @ scatter.rows(), B.T @ B)
-        assert scatter.trace == pytest.approx(np.trace(B.T @ B))
+    again = ClassStatistics.restore(statistics.counts, statistics.means(), lower)
 
-
-@pytest.mark.parametrize("B", [np.zeros((0, D)), np.zeros((3, D))])
-def test_rows_without_content_scatter_nowhere(B):
-    """No rows, or rows of zeros: no axes, no warning."""
-    assert Scatter.from_rows(B).axes.shape == (0, D)
-    assert Scatter.of_nothing(D).rows().shape == (0, D)
+    assert_same(again, statistics)
+    assert np.array_equal(again.gram, again.gram.T)
+    with pytest.raises(ValueError, match="do not fit"):
+        ClassStatistics.restore(statistics.counts, statistics.means(), lower[1:])

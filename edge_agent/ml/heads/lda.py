@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
@@ -17,7 +16,8 @@ from edge_agent.ml.batches import MLBatchProvider, TrainingRows, feature_blocks,
 from edge_agent.ml.discriminant import Discriminant, Estimates, solve
 from edge_agent.ml.estimates import softmax
 from edge_agent.ml.heads.protocol import Parameters, Training, TrainingProgress, stored_array
-from edge_agent.ml.linear_answers import Linear
+from edge_agent.ml.left_out import LeftOut
+from edge_agent.ml.linear_answers import Linear, State
 from edge_agent.ml.parameters import (
     MLNumericConstraint,
     MLParameterDescription,
@@ -25,18 +25,22 @@ from edge_agent.ml.parameters import (
     ParameterValue,
     resolve,
 )
-from edge_agent.ml.statistics import ClassStatistics, Scatter
+from edge_agent.ml.scatter import FullScatter, Scatter, SpannedScatter, stored_scatter
+from edge_agent.ml.statistics import ClassStatistics
+from edge_agent.ml.summed import content_marks, sums_at_hand
 from edge_agent.ml.transforms import signed_root
 
 Matrix = NDArray[np.float64]
 
 BLOCK_ROWS = 512
-DUAL_ROWS = 1500
+DUAL_ROWS = 400
 """Up to this many rows everything happens in their span and no D x D matrix is formed."""
+EIGEN_FEATURES = 400
+"""Up to so many features the Gram matrix is brought to its eigenvectors; of more, which takes long, to a factor."""
 SHRINKAGE = 0.3
 """Unless something else is given; the flat optimum on five picture sets."""
-ESTIMATE_ROWS = 2000
-"""Leave-one-out looks at no more samples than this."""
+ESTIMATE_ROWS = 300
+"""With more samples than `DUAL_ROWS`, leave-one-out looks at so many of them."""
 
 
 class LDAHead:
@@ -62,7 +66,6 @@ class LDAHead:
     )
 
     order_matters: ClassVar[bool] = False
-    estimate_rows: ClassVar[int] = ESTIMATE_ROWS
 
     def __init__(self, n_features: int) -> None:
         self._n_features = n_features
@@ -98,44 +101,66 @@ class LDAHead:
                 f"sample 0: {rows.n_features} features, the model has {self.n_features}",
             )
         old = self.learned
-        dual = rows.count + len(old.scatter.eigenvalues) + len(old.classes) <= DUAL_ROWS
-        statistics = ClassStatistics(self.n_features, gram=not dual)
-        kept: list[NDArray[np.float32]] = []
+        dual = isinstance(old.scatter, SpannedScatter) and (
+            rows.count + len(old.scatter.eigenvalues) + len(old.classes) <= DUAL_ROWS
+        )
+        known = None if dual else sums_at_hand(data)
+        statistics = known.statistics if known else ClassStatistics(self.n_features, gram=not dual)
+        kept: list[Matrix] = []
         labels: list[str] = []
         marks: list[int] = []
         index = 0
-        for index, (X, names) in enumerate(feature_blocks(rows, rows=BLOCK_ROWS)):
-            statistics.add(signed_root(X), names)
+        for index, (X, names) in enumerate(() if known else feature_blocks(rows, rows=BLOCK_ROWS)):
+            Z = signed_root(X)
+            statistics.add(Z, names)
             if dual:
-                kept.append(X)
+                kept.append(Z)
                 labels += names
             else:
-                # Which samples are left out later must not depend on their order, so their content decides.
-                marks += [zlib.crc32(row) for row in X]
+                marks += content_marks(X)
             yield TrainingProgress("mini_batch", 0, index)
+        if known:
+            yield TrainingProgress("mini_batch", 0, 0)
         counts, means = _merged(statistics, old)
-        scatter = _scatter(statistics, old, (kept, labels) if dual else None)
-        del statistics  # its Gram matrix is the largest thing here, and no longer needed
-        samples = (
-            (_unit_rows(kept, len(labels)), labels) if dual else _sampled(rows, marks, self.estimate_rows)
-        )
-        metrics = self._solve(counts, means, scatter, samples, settings)
+        classes = tuple(sorted(counts))
+        if dual:
+            Z = np.concatenate(kept)
+            scatter: Scatter = _spanned(Z, labels, statistics, old)
+        else:
+            scatter = _full(statistics, old)
+            Z, labels = _sampled(rows, known.marks if known else np.array(marks, dtype=np.uint32))
+        del statistics, known  # the Gram matrix is the largest thing here, and no longer needed
+        column = {name: at for at, name in enumerate(classes)}
+        y = np.array([column[label] for label in labels], dtype=np.intp)
+        n = np.array([counts[name] for name in classes], dtype=np.float64)
+        state = State(n, np.stack([means[name] for name in classes]), scatter)
+        metrics = self._solve(state, classes, (Z, y), settings)
         self._parameters = {str(key): value for key, value in settings.items()}
         yield TrainingProgress("epoch", 0, index, metrics)
 
     def _solve(
         self,
-        counts: Mapping[str, float],
-        means: Mapping[str, Matrix],
-        scatter: Scatter,
-        samples: tuple[Matrix, list[str]],
+        state: State,
+        classes: tuple[str, ...],
+        samples: tuple[Matrix, NDArray[np.intp]],
         settings: Mapping[MLParameterKey, ParameterValue],
     ) -> dict[str, float]:
         """Learn what follows from the state; the loss and the accuracy of leave-one-out."""
+        left = LeftOut(state, *samples) if state.varies else None
+        return self._learn(state, classes, left, samples, settings)
+
+    def _learn(
+        self,
+        state: State,
+        classes: tuple[str, ...],
+        left: LeftOut | None,
+        samples: tuple[Matrix, NDArray[np.intp]],
+        settings: Mapping[MLParameterKey, ParameterValue],
+    ) -> dict[str, float]:
         self.learned, metrics = solve(
-            counts,
-            means,
-            scatter,
+            state,
+            classes,
+            left,
             samples,
             self.learned.estimates,
             shrinkage=float(settings.get(MLParameterKey.SHRINKAGE, SHRINKAGE)),
@@ -167,15 +192,14 @@ class LDAHead:
         return self.learned.distances(signed_root(X))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Coefficients, counts, means and the scatter; its axes as float32, the rest float64."""
+        """Coefficients, counts, means and the scatter; its axes or its factor float32, the rest float64."""
         known = self.learned
         return {
             "coef": known.coef,
             "intercept": known.intercept,
             "means": known.means,
             "counts": known.counts,
-            "eigenvalues": known.scatter.eigenvalues,
-            "axes": known.scatter.axes,
+            **known.scatter.arrays(known.ridge * float(known.counts.sum())),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -193,18 +217,18 @@ class LDAHead:
         """The head these came from; raises `MLModelError` IO when they do not fit together."""
         head = cls(description["n_features"])
         D, C = head.n_features, len(description["classes"])
-        eigenvalues = stored_array(arrays, "eigenvalues", (None,))
         threshold = description["unknown_threshold"]
         scales = [float(description[name]) for name in ("temperature", "ridge")]
         scales += [] if threshold is None else [float(threshold)]
         if not all(0 <= one < math.inf for one in scales) or not math.isfinite(description["tau"]):
             raise MLModelError(MLModelErrorCode.IO, "a learned number is not in its range")
         head._parameters = dict(description["parameters"])
+        counts = stored_array(arrays, "counts", (C,))
         head.learned = Discriminant(
             classes=tuple(description["classes"]),
-            counts=stored_array(arrays, "counts", (C,)),
+            counts=counts,
             means=stored_array(arrays, "means", (C, D)),
-            scatter=Scatter(eigenvalues, stored_array(arrays, "axes", (len(eigenvalues), D), np.float32)),
+            scatter=stored_scatter(arrays, D, float(description["ridge"]) * float(counts.sum())),
             ridge=float(description["ridge"]),
             coef=stored_array(arrays, "coef", (D, C)),
             intercept=stored_array(arrays, "intercept", (C,)),
@@ -222,30 +246,11 @@ class LDAHead:
         return copy.copy(self)
 
 
-def _unit_rows(blocks: Iterable[NDArray[np.float32]], n: int, before: int = 0) -> Matrix:
-    """The unit vectors of n samples in one array, with room for `before` rows in front of them."""
-    Z = np.empty((0, 0))
-    filled = before
-    for X in blocks:
-        if not len(Z):
-            Z = np.empty((before + n, X.shape[1]))
-        Z[filled : filled + len(X)] = signed_root(X)
-        filled += len(X)
-    return Z
-
-
-def _sampled(rows: TrainingRows, marks: list[int], most: int) -> tuple[Matrix, list[str]]:
-    """At most so many samples, those with the smallest marks, as unit vectors."""
-    chosen = sorted(np.argsort(np.array(marks), kind="stable")[:most].tolist())
-    labels: list[str] = []
-
-    def blocks() -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(chosen), BLOCK_ROWS):
-            X, names = rows.arrays(chosen[start : start + BLOCK_ROWS])
-            labels.extend(names)
-            yield X
-
-    return _unit_rows(blocks(), len(chosen)), labels
+def _sampled(rows: TrainingRows, marks: NDArray[np.uint32]) -> tuple[Matrix, list[str]]:
+    """At most `ESTIMATE_ROWS` samples, those with the smallest marks, as unit vectors."""
+    chosen = sorted(np.argsort(marks, kind="stable")[:ESTIMATE_ROWS].tolist())
+    X, labels = rows.arrays(chosen)
+    return signed_root(X), labels
 
 
 def _merged(statistics: ClassStatistics, old: Discriminant) -> tuple[dict[str, float], dict[str, Matrix]]:
@@ -259,31 +264,35 @@ def _merged(statistics: ClassStatistics, old: Discriminant) -> tuple[dict[str, f
     return counts, means
 
 
-def _scatter(
-    statistics: ClassStatistics, old: Discriminant, kept: tuple[list[NDArray[np.float32]], list[str]] | None
-) -> Scatter:
-    """The within-class scatter of old and new samples together, from kept rows or from the Gram matrix.
-
-    Where a class has both, their means differ by d, which adds n_old n_new / (n_old + n_new) d d'.
-    """
+def _shifts(statistics: ClassStatistics, old: Discriminant) -> list[Matrix]:
+    """Where a class has old and new samples, their means differ by d: sqrt(n_old n_new / (n_old + n_new)) d."""
     new_means = dict(zip(statistics.classes, statistics.means(), strict=True))
-    shifts = [
+    return [
         np.sqrt(count * statistics.counts[name] / (count + statistics.counts[name]))
         * (mean - new_means[name])
         for name, count, mean in zip(old.classes, old.counts, old.means, strict=True)
         if name in new_means
     ]
-    parts = [*old.scatter.rows(), *shifts]
-    if kept is not None:
-        blocks, labels = kept
-        B = _unit_rows(blocks, len(labels), before=len(parts))
-        for row, part in enumerate(parts):
-            B[row] = part
-        for row, label in enumerate(labels, start=len(parts)):
-            B[row] -= new_means[label]
-        return Scatter.from_rows(B)
+
+
+def _spanned(Z: Matrix, labels: list[str], statistics: ClassStatistics, old: Discriminant) -> SpannedScatter:
+    """The within-class scatter of old samples and new unit vectors [n, D] together, in the span of all."""
+    assert isinstance(old.scatter, SpannedScatter)
+    number = {name: at for at, name in enumerate(statistics.classes)}
+    B = Z - statistics.means()[[number[label] for label in labels]]
+    parts = [*old.scatter.rows(), *_shifts(statistics, old)]
+    return SpannedScatter.from_rows(np.vstack([*parts, B]) if parts else B)
+
+
+def _full(statistics: ClassStatistics, old: Discriminant) -> Scatter:
+    """The same from the Gram matrix; in its eigenvectors where they are few enough to be found quickly."""
     Sw = statistics.within_scatter()
+    parts = _shifts(statistics, old)
+    if isinstance(old.scatter, SpannedScatter):
+        parts += [*old.scatter.rows()]
+    elif isinstance(old.scatter, FullScatter):
+        Sw += old.scatter.matrix
     if parts:
         P = np.stack(parts)
         Sw += P.T @ P
-    return Scatter.from_matrix(Sw)
+    return SpannedScatter.from_matrix(Sw) if len(Sw) <= EIGEN_FEATURES else FullScatter(Sw)

@@ -1,0 +1,324 @@
+"""This is where the sums over stored samples are kept in step with the store, by the difference only."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import MLModelError, StoreError
+from edge_agent.ml.statistics import ClassStatistics
+from edge_agent.ml.summed import Sums, content_marks
+from edge_agent.ml.transforms import signed_root
+from edge_agent.store.atomic import remove_file, write_file
+from edge_agent.store.training_set import StoreBatchProvider
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+BLOCK_ROWS = 512
+LARGEST_DRIFT = 1e-9
+"""Between kept sums and those made anew, relative to the largest; sums and differences of float64 stay far below."""
+CHECK_EVERY = 5000
+"""After so many added, removed and relabelled samples (and as many as there are) the sums are made anew and
+compared."""
+_PROBES = 16
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Whose features are in the sums, sorted by their place in the store."""
+
+    sequences: Numbers
+    labels: NDArray[np.object_]
+    marks: NDArray[np.uint32]
+
+    @classmethod
+    def none(cls) -> _Members:
+        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=object), np.empty(0, dtype=np.uint32))
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def places(self, sequences: Numbers) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Where each of some sequences is, and whether it is there at all."""
+        where = np.minimum(np.searchsorted(self.sequences, sequences), max(len(self) - 1, 0))
+        known = self.sequences[where] == sequences if len(self) else np.zeros(len(sequences), dtype=np.bool_)
+        return where, known
+
+    def without(self, gone: NDArray[np.bool_]) -> _Members:
+        return _Members(self.sequences[~gone], self.labels[~gone], self.marks[~gone])
+
+    def joined(self, more: _Members) -> _Members:
+        sequences = np.concatenate([self.sequences, more.sequences])
+        order = np.argsort(sequences, kind="stable")
+        return _Members(
+            sequences[order],
+            np.concatenate([self.labels, more.labels])[order],
+            np.concatenate([self.marks, more.marks])[order],
+        )
+
+
+class KeptSums:
+    """Counts, class sums and the Gram matrix of the samples that were learned last, O(D D) in memory.
+
+    `follow` brings them to other samples by what differs, so that a few changed pictures cost the same whatever
+    the number of samples; after many changes they are made anew and compared. What is written at `path` by `save`
+    spares making them anew at the next start; it is no more than that, and a file that does not fit is passed
+    over. Methods may be called from any thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._of: tuple[int, int] | None = None
+        self._last: StoreBatchProvider | None = None
+        self._statistics: ClassStatistics | None = None
+        self._members = _Members.none()
+        self._changes = 0
+        self._saved = True
+        self._looked = False
+        self._stop: Callable[[], None] = lambda: None
+
+    def follow(self, provider: StoreBatchProvider, stop: Callable[[], None] = lambda: None) -> Sums:
+        """The sums of exactly the samples of a provider; raises `StoreError` when they cannot be read.
+
+        `stop` is called between blocks of samples; what it raises passes through, and what was summed is lost.
+        """
+        with self._lock, self._lost_on_failure():
+            self._stop = stop
+            self._begin(provider)
+            if not self._step(provider):
+                self._make_anew(provider)
+            elif self._changes >= max(CHECK_EVERY, len(self._members)):
+                self._compare(provider)
+            assert self._statistics is not None
+            where, _ = self._members.places(provider.sequences)
+            return Sums(self._statistics, self._members.marks[where])
+
+    def drop(self, sequences: Collection[int]) -> None:
+        """Take samples out before they are removed from the store, and the file on disk away.
+
+        Raises `StoreError` when the file cannot be removed.
+        """
+        with self._lock, self._lost_on_failure():
+            self._stop = lambda: None
+            self._looked, self._saved = True, False
+            if self._path.exists():
+                remove_file(self._path)
+            if self._statistics is None or self._last is None:
+                return
+            gone = np.isin(self._members.sequences, list(sequences))
+            self._changes += int(gone.sum())
+            try:
+                self._take(self._last, self._members.sequences[gone])
+            except (StoreError, MLModelError):
+                self._forget()
+
+    def save(self) -> None:
+        """Write the sums down for the next start; raises `StoreError` when the disk refuses."""
+        with self._lock:
+            if self._statistics is None or self._saved or self._of is None:
+                return
+            write_file(self._path, _packed(self._of, self._statistics, self._members))
+            self._saved = True
+
+    # ------------------------------------------------------------------ with the lock held
+
+    @contextmanager
+    def _lost_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._forget()
+            raise
+
+    def _begin(self, provider: StoreBatchProvider) -> None:
+        of = (provider.extractor, provider.n_features)
+        self._last = provider
+        if self._of != of:
+            self._forget()
+            self._of, self._last = of, provider
+        if not self._looked:
+            self._looked = True
+            self._load(provider)
+
+    def _forget(self) -> None:
+        self._of, self._last, self._statistics = None, None, None
+        self._members, self._changes = _Members.none(), 0
+
+    def _step(self, provider: StoreBatchProvider) -> bool:
+        """Go from the samples there are to those wanted; False where making them anew is better or needed."""
+        if self._statistics is None:
+            return False
+        order = np.argsort(provider.sequences, kind="stable")
+        wanted, labels = provider.sequences[order], np.array(provider.labels, dtype=object)[order]
+        where, known = self._members.places(wanted)
+        gone = ~np.isin(self._members.sequences, wanted)
+        moved = known.copy()
+        moved[known] = self._members.labels[where[known]] != labels[known]
+        changes = int(gone.sum() + moved.sum() + (~known).sum())
+        if 2 * changes > len(wanted):
+            return False
+        if not changes:
+            return True
+        self._saved = False
+        self._changes += changes
+        try:
+            self._take(provider, self._members.sequences[gone])
+            self._move(provider, wanted[moved], labels[moved])
+            self._add(provider, wanted[~known], labels[~known])
+        except (StoreError, MLModelError):
+            return False  # a sample is gone with its features, or never was what it was taken for
+        return True
+
+    def _take(self, provider: StoreBatchProvider, sequences: Numbers) -> None:
+        assert self._statistics is not None
+        for rows, Z, _ in _blocks(provider, sequences):
+            self._stop()
+            where, _ = self._members.places(rows)
+            self._statistics.remove(Z, [str(name) for name in self._members.labels[where]])
+        self._members = self._members.without(np.isin(self._members.sequences, sequences))
+
+    def _move(self, provider: StoreBatchProvider, sequences: Numbers, labels: NDArray[np.object_]) -> None:
+        assert self._statistics is not None
+        number = {int(sequence): str(label) for sequence, label in zip(sequences, labels, strict=True)}
+        for rows, Z, _ in _blocks(provider, sequences):
+            self._stop()
+            where, _ = self._members.places(rows)
+            old = [str(name) for name in self._members.labels[where]]
+            new = [number[int(row)] for row in rows]
+            self._statistics.relabel(Z, old, new)
+            self._members.labels[where] = new
+
+    def _add(self, provider: StoreBatchProvider, sequences: Numbers, labels: NDArray[np.object_]) -> None:
+        assert self._statistics is not None
+        start, marks = 0, []
+        for rows, Z, found in _blocks(provider, sequences):
+            self._stop()
+            self._statistics.add(Z, [str(name) for name in labels[start : start + len(rows)]])
+            marks += found
+            start += len(rows)
+        self._members = self._members.joined(
+            _Members(sequences, labels.copy(), np.array(marks, dtype=np.uint32))
+        )
+
+    def _make_anew(self, provider: StoreBatchProvider) -> None:
+        self._statistics, self._members, self._changes = None, _Members.none(), 0
+        self._saved = False
+        self._statistics = ClassStatistics(provider.n_features)
+        order = np.argsort(provider.sequences, kind="stable")
+        self._add(provider, provider.sequences[order], np.array(provider.labels, dtype=object)[order])
+
+    def _compare(self, provider: StoreBatchProvider) -> None:
+        kept = self._statistics
+        assert kept is not None
+        self._make_anew(provider)
+        assert self._statistics is not None
+        drift = difference(kept, self._statistics)
+        if drift > LARGEST_DRIFT:
+            log.warning(
+                "the sums over %d samples had drifted by %.1e and were made anew", len(self._members), drift
+            )
+
+    def _load(self, provider: StoreBatchProvider) -> None:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning("%s: %s; the sums are made anew", self._path, error.strerror)
+            return
+        try:
+            statistics, members = _unpacked(data, self._of)
+            self._probe(provider, statistics, members)
+        except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile, StoreError) as error:
+            log.warning("%s does not fit the samples (%s); the sums are made anew", self._path, error)
+            return
+        self._statistics, self._members, self._saved = statistics, members, True
+
+    @staticmethod
+    def _probe(provider: StoreBatchProvider, statistics: ClassStatistics, members: _Members) -> None:
+        """A database made anew counts from the start again: some of the members must still be what they were."""
+        there = members.sequences[np.isin(members.sequences, provider.sequences)]
+        for rows, _, marks in _blocks(provider, there[:: max(1, len(there) // _PROBES)]):
+            where, _ = members.places(rows)
+            if members.marks[where].tolist() != marks:
+                raise ValueError("its samples are others")
+        gram = statistics.gram
+        # The rows are unit vectors, or nothing at all.
+        if gram is None or not np.isfinite(gram).all() or np.trace(gram) > len(members) * (1 + LARGEST_DRIFT):
+            raise ValueError("its sums cannot be those of unit vectors")
+
+
+def difference(one: ClassStatistics, other: ClassStatistics) -> float:
+    """The largest difference of two sums of the same samples, relative to the largest sum; infinite for others."""
+    if one.counts != other.counts or one.gram is None or other.gram is None:
+        return float("inf")
+    largest = max(float(np.abs(other.gram).max(initial=0.0)), 1e-300)
+    means = float(np.abs(one.means() - other.means()).max(initial=0.0))
+    return max(float(np.abs(one.gram - other.gram).max(initial=0.0)) / largest, means)
+
+
+def _blocks(
+    provider: StoreBatchProvider, sequences: Numbers
+) -> Iterator[tuple[Numbers, NDArray[np.float64], list[int]]]:
+    """Sequences, unit vectors [n, D] and content marks, block by block."""
+    for start in range(0, len(sequences), BLOCK_ROWS):
+        rows = sequences[start : start + BLOCK_ROWS]
+        X = provider.stored(rows)
+        yield rows, signed_root(X), content_marks(X)
+
+
+def _packed(of: tuple[int, int], statistics: ClassStatistics, members: _Members) -> bytes:
+    classes, gram = statistics.classes, statistics.gram
+    assert gram is not None
+    names, codes = np.unique(members.labels.astype(str), return_inverse=True)
+    facts = {"format": FORMAT, "of": of, "classes": classes, "names": names.tolist()}
+    file = io.BytesIO()
+    np.savez(
+        file,
+        facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
+        counts=np.array([statistics.counts[name] for name in classes], dtype=np.int64),
+        means=statistics.means(),
+        gram=np.concatenate([gram[row, : row + 1] for row in range(len(gram))]),
+        sequences=members.sequences,
+        codes=codes.astype(np.int32),
+        marks=members.marks,
+    )
+    return file.getvalue()
+
+
+def _unpacked(data: bytes, of: tuple[int, int] | None) -> tuple[ClassStatistics, _Members]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
+    facts = json.loads(arrays["facts"].tobytes())
+    if facts["format"] != FORMAT or tuple(facts["of"]) != of:
+        raise ValueError("it is of another extractor or format")
+    labels = np.array(facts["names"], dtype=object)[arrays["codes"]]
+    members = _Members(
+        arrays["sequences"].astype(np.int64), labels, arrays["marks"].astype(np.uint32, copy=False)
+    )
+    if len({len(members.sequences), len(labels), len(members.marks)}) != 1:
+        raise ValueError("its tables differ in length")
+    counts = dict(zip(facts["classes"], arrays["counts"].tolist(), strict=True))
+    if counts != _counted(labels):
+        raise ValueError("its counts are not those of its samples")
+    return ClassStatistics.restore(counts, arrays["means"], arrays["gram"]), members
+
+
+def _counted(labels: Sequence[str] | NDArray[np.object_]) -> dict[str, int]:
+    names, numbers = np.unique(np.array(labels, dtype=object).astype(str), return_counts=True)
+    return {str(name): int(number) for name, number in zip(names, numbers, strict=True)}
