@@ -42,6 +42,8 @@ class Decision:
 
     answer: bool
     reason: str
+    basis: str = ""
+    """On what it rests, in a word or two, such as `held-out`; kept in `evaluation.json`."""
 
 
 class Hooks:

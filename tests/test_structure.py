@@ -49,14 +49,14 @@ STOREYS = """
     agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
-    agent.importing | agent.forgetting | agent.head_settings | agent.incoming
+    agent.importing | agent.forgetting | agent.head_settings | agent.incoming | agent.judging
     agent.bursts | agent.publishing
     default_plugins
     default_plugins.*
     plugins
     plugin_host
     mailbox
-    agent.dropfolder | agent.traces
+    agent.dropfolder | agent.traces | agent.refusals | agent.verdict
     agent.checkup
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     ml.authoring
@@ -79,6 +79,7 @@ STOREYS = """
     vision.witness
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
+    ml.contradictions
     ml.fits.auto | ml.label_errors | ml.evidence | ml.learning_curve | vision.thumbnail_maker
     vision.comparison | vision.fused_head | vision.fused_input | vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron

@@ -251,6 +251,7 @@ def _version(version: Version) -> dict[str, Any]:
         "samples": version.n_samples,
         "labels": list(version.labels),
         "accuracy": version.accuracy,
+        "evidence": version.metrics.get("evidence"),
         "head": version.head,
         "extractor": version.extractor_name,
     }

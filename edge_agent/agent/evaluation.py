@@ -10,27 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.hookspecs import Decision
+from edge_agent.ml.evidence import Evidence
+from edge_agent.ml.intervals import calibration_error, wilson
 from edge_agent.ml.metrics import MLClassifierMetrics
-
-SIGNIFICANT_P = 0.05
-"""A candidate is worse when chance alone would make it look this bad less often than once in twenty times."""
-
-MIN_JUDGES = 5
-"""With fewer held-out samples no outcome is significant: four of four lost has p = 1/16."""
-
-MIN_JUDGES_FOR_DROP = 20
-MAX_DROP = 0.05
-DROP_P = 0.15
-"""With this many held-out samples a larger drop is refused as well, unless it may easily be chance.
-
-Without the last condition two unlucky pictures of twenty decide: in a simulation with 20 to 50 held-out
-samples, of which one in ten changes its answer, a candidate that is truly 2 points better was refused in 6 to
-10 of 100 cases, with it in 1 to 3.
-"""
 
 SMALLEST_PROBABILITY = 1e-15
 """What a probability of zero counts as in the loss."""
+
+FEWEST_FOR_CALIBRATION = 20
+"""With fewer held-out samples nothing is said about how honest probabilities are."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +35,10 @@ class Scores:
     """For each label its `precision`, `recall` and `count`."""
     loss: float | None
     """Mean of -ln(probability of the true label) over the samples whose label the version knows."""
+    interval: tuple[float, float] | None = None
+    """The accuracies that so many right ones of so few samples are compatible with (Wilson, 95 %)."""
+    calibration_error: float | None = None
+    """Mean difference of certainty and success; None with fewer than 20 samples."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -73,6 +65,24 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Suspicion:
+    """What is new or has another label than the current version learned, held against what it looks like."""
+
+    count: int
+    """How many samples these are."""
+    label: str | None
+    """The one label whose pictures seem to be called something else; None when there was nothing to ask."""
+    odds: float
+    """How many times likelier the labels are if three in ten pictures of it are, than if all labels are right."""
+    samples: tuple[dict[str, str], ...]
+    """`{"digest": ..., "name": ..., "label": ...}` of the pictures that say so, the clearest first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return {**asdict(self), "samples": list(self.samples)}
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What is known about a candidate when it is decided whether it becomes the current version."""
 
@@ -88,6 +98,13 @@ class Evaluation:
     n_held_out: int
     forgotten: bool
     """The current version learned from samples that have since been removed."""
+    learned: Comparison | None = None
+    """Both versions on samples that both learned, each as if it had not (leave-one-out); None where it cannot be
+    had."""
+    suspicion: Suspicion | None = None
+    """None when there is no current version, or nobody can say what a sample looks like without having learned it."""
+    evidence: Evidence | None = None
+    """What the samples it learned from say of the candidate."""
 
     @property
     def p_value(self) -> float:
@@ -104,6 +121,24 @@ class Evaluation:
             "missing_labels": list(self.missing_labels),
             "n_held_out": self.n_held_out,
             "forgotten": self.forgotten,
+            "learned": asdict(self.learned) if self.learned else None,
+            "suspicion": self.suspicion.to_json() if self.suspicion else None,
+            "evidence": self.evidence.to_json() if self.evidence else None,
+        }
+
+    @property
+    def short(self) -> dict[str, Any]:
+        """The evidence in a line of a table; `change` is against the version before, on the same samples."""
+        found = self.evidence.whole if self.evidence else None
+        common = self.common
+        change = None
+        if common and common.candidate_accuracy is not None and common.current_accuracy is not None:
+            change = {"accuracy": common.candidate_accuracy - common.current_accuracy, "count": common.count}
+        return {
+            "held_out": {"count": self.candidate.count, "interval": _plain(self.candidate.interval)},
+            "leave_one_out": found.single.accuracy if found and found.single else None,
+            "leave_duplicates_out": _plain(found.interval) if found else None,
+            "change": change,
         }
 
 
@@ -135,7 +170,7 @@ def compare(
     return Evaluation(
         candidate=candidate,
         current=score(current_proba, current_classes, y_true),
-        common=_common(candidate_proba, candidate_classes, current_proba, current_classes, y_true),
+        common=on_common_labels(candidate_proba, candidate_classes, current_proba, current_classes, y_true),
         new_labels=tuple(label for label in candidate_classes if label not in set(current_classes)),
         missing_labels=tuple(label for label in current_classes if label not in set(candidate_classes)),
         n_held_out=len(y_true),
@@ -151,13 +186,15 @@ def score(proba: NDArray[np.floating[Any]], classes: Sequence[str], y_true: Sequ
         return Scores(
             accuracy=None, classification_error=None, count=0, confusion=(), per_class={}, loss=None
         )
-    metrics = MLClassifierMetrics.from_labels(y_true, _answers(proba, classes, classes))
+    answers = _answers(proba, classes, classes)
+    metrics = MLClassifierMetrics.from_labels(y_true, answers)
     column = {label: index for index, label in enumerate(classes)}
     known = [(row, column[label]) for row, label in enumerate(y_true) if label in column]
     loss = None
     if known:
         rows, columns = zip(*known, strict=True)
         loss = float(-np.log(np.maximum(proba[rows, columns], SMALLEST_PROBABILITY)).mean())
+    right = np.array([answer == label for answer, label in zip(answers, y_true, strict=True)])
     return Scores(
         accuracy=metrics.accuracy,
         classification_error=metrics.classification_error,
@@ -165,6 +202,23 @@ def score(proba: NDArray[np.floating[Any]], classes: Sequence[str], y_true: Sequ
         confusion=tuple(metrics.confusion),
         per_class=metrics.per_class,
         loss=loss,
+        interval=wilson(int(right.sum()), len(right)),
+        calibration_error=calibration_error(proba, right) if len(right) >= FEWEST_FOR_CALIBRATION else None,
+    )
+
+
+def compared(right: NDArray[np.bool_], right_before: NDArray[np.bool_]) -> Comparison:
+    """What n samples say that the candidate (`right` [n]) and the current version answered rightly."""
+    if not len(right):
+        return Comparison(0, None, None, gained=0, lost=0, p_value=1.0)
+    gained, lost = int((right & ~right_before).sum()), int((right_before & ~right).sum())
+    return Comparison(
+        count=len(right),
+        candidate_accuracy=float(right.mean()),
+        current_accuracy=float(right_before.mean()),
+        gained=gained,
+        lost=lost,
+        p_value=sign_test(lost, gained),
     )
 
 
@@ -181,42 +235,6 @@ def sign_test(lost: int, gained: int) -> float:
     return float(heads / 2**tosses)
 
 
-def decide(evaluation: Evaluation) -> Decision:
-    """Whether the candidate becomes the current version, with the figures a person is shown.
-
-    Accepted without a comparison: a first version; one in place of a version that learned from samples its
-    owner has since removed, because that was the owner's word; and one for which too few
-    held-out samples can judge. Refused: a candidate that is significantly worse on the samples whose label
-    both know, and one whose accuracy on at least `MIN_JUDGES_FOR_DROP` of them drops by more than
-    `MAX_DROP`, hardly by chance.
-    """
-    common = evaluation.common
-    if evaluation.forgotten:
-        return Decision(
-            answer=True,
-            reason="the current version learned from samples that were removed since",
-        )
-    if common is None:
-        return Decision(answer=True, reason="it is the first version")
-    if common.count < MIN_JUDGES or common.candidate_accuracy is None or common.current_accuracy is None:
-        return Decision(
-            answer=True,
-            reason=f"taken without a comparison: {common.count} held-out pictures, and {MIN_JUDGES} are needed",
-        )
-    figures = (
-        f"{common.candidate_accuracy:.1%} right where the current version has {common.current_accuracy:.1%}, "
-        f"on {common.count} held-out samples"
-    )
-    if common.p_value < SIGNIFICANT_P:
-        return Decision(answer=False, reason=f"significantly worse: {figures} (p = {common.p_value:.3f})")
-    drop = common.current_accuracy - common.candidate_accuracy
-    if common.count >= MIN_JUDGES_FOR_DROP and drop > MAX_DROP and common.p_value < DROP_P:
-        return Decision(answer=False, reason=f"a drop of more than {MAX_DROP:.0%}: {figures}")
-    if evaluation.new_labels:
-        figures += f"; it also knows {', '.join(evaluation.new_labels)}"
-    return Decision(answer=True, reason=figures)
-
-
 def _answers(proba: NDArray[np.floating[Any]], classes: Sequence[str], among: Sequence[str]) -> list[str]:
     """The most probable label of each row, among the given ones; the first of equals."""
     allowed = set(among)
@@ -224,13 +242,14 @@ def _answers(proba: NDArray[np.floating[Any]], classes: Sequence[str], among: Se
     return [classes[columns[best]] for best in proba[:, columns].argmax(axis=1)]
 
 
-def _common(
+def on_common_labels(
     candidate_proba: NDArray[np.floating[Any]],
     candidate_classes: Sequence[str],
     current_proba: NDArray[np.floating[Any]],
     current_classes: Sequence[str],
     y_true: Sequence[str],
 ) -> Comparison:
+    """Both on the samples whose label both know, each answering among those labels."""
     shared = sorted(set(candidate_classes) & set(current_classes))
     rows = [row for row, label in enumerate(y_true) if label in set(shared)]
     if not rows:
@@ -238,12 +257,8 @@ def _common(
     truth = np.array([y_true[row] for row in rows])
     right = np.array(_answers(candidate_proba[rows], candidate_classes, shared)) == truth
     right_before = np.array(_answers(current_proba[rows], current_classes, shared)) == truth
-    gained, lost = int((right & ~right_before).sum()), int((right_before & ~right).sum())
-    return Comparison(
-        count=len(rows),
-        candidate_accuracy=float(right.mean()),
-        current_accuracy=float(right_before.mean()),
-        gained=gained,
-        lost=lost,
-        p_value=sign_test(lost, gained),
-    )
+    return compared(right, right_before)
+
+
+def _plain(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)

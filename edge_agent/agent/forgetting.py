@@ -22,6 +22,7 @@ from typing import Any
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.home import Home
 from edge_agent.agent.publishing import EVALUATION_FILE, learned_samples
+from edge_agent.agent.refusals import Refusals
 from edge_agent.agent.serving import Serving
 from edge_agent.agent.status import silence_status
 from edge_agent.errors import EdgeAgentError, StoreError
@@ -64,6 +65,7 @@ class Forgetting:
         archive: Archive,
         registry: VersionRegistry,
         serving: Serving,
+        refusals: Refusals,
         stop_learning: Callable[[Collection[int]], None],
     ) -> None:
         self._home = home
@@ -72,6 +74,7 @@ class Forgetting:
         self._archive = archive
         self._registry = registry
         self._serving = serving
+        self._refusals = refusals
         self._stop_learning = stop_learning
         self._note = _read(store.meta(NOTE))
         self._looked_at: int | None = None
@@ -103,6 +106,7 @@ class Forgetting:
             self._stop_learning([one.sequence for one in self._store.list() if one.digest in gone])
             self._remove_files(note)
             self._store.remove_all(note.digests)
+            self._refusals.remove()  # the pictures and labels it names may be among these
             silence_status(self._home.status_path, self._store.counts())
             self._keep(note := replace(note, removed=True))
         if self.waits and self._looked_at == self._registry.pointed():

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_agent.agent.bursts import divided
-from edge_agent.agent.evaluation import Evaluation, compare
 from edge_agent.agent.head_settings import head_parameters
+from edge_agent.agent.judging import Trained, judge
 from edge_agent.agent.policy import UpdateSituation
-from edge_agent.agent.publishing import Candidate, learned_samples, probabilities, publish
-from edge_agent.agent.split import Split, judges
+from edge_agent.agent.publishing import Candidate, publish
+from edge_agent.agent.refusals import Refusals
+from edge_agent.agent.split import Split
 from edge_agent.config import LearningConfig, UpdateConfig
-from edge_agent.errors import DamagedError, EdgeAgentError, StoreError
+from edge_agent.errors import EdgeAgentError, NotFoundError, StoreError
+from edge_agent.hookspecs import Decision
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.update import (
@@ -29,7 +31,7 @@ from edge_agent.ml.update import (
 )
 from edge_agent.plugins import PluginHost
 from edge_agent.store.registry import Version, VersionRegistry
-from edge_agent.store.samples import SampleStore, TrainingSet
+from edge_agent.store.samples import Sample, SampleStore, TrainingSet
 from edge_agent.store.sums import KeptSums
 from edge_agent.vision.engine import EngineFacts
 
@@ -94,6 +96,7 @@ class Learning:
         sums: KeptSums,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -105,6 +108,8 @@ class Learning:
         self._tell = tell
         self._sums = sums
         self._monotonic = monotonic
+        self._wall = wall
+        self.refusals = Refusals(registry.folder)
         self._running: _Running | None = None
         self._revision_seen = store.revision
         self._changed_at = monotonic()
@@ -236,14 +241,19 @@ class Learning:
         except StoreError as error:
             log.warning("the sums over the samples are not kept: %s", error)
 
-    def finish(self, current: Version | None, serving: MLModel | None, facts: EngineFacts) -> Outcome:
-        """Take the ended task through evaluation, decision and publishing; the agent's thread."""
+    def finish(
+        self, current: Version | None, serving: MLModel | None, facts: EngineFacts, *, insisted: bool = False
+    ) -> Outcome:
+        """Take the ended task through evaluation, decision and publishing; the agent's thread.
+
+        With `insisted` the candidate is published also when it would be refused.
+        """
         assert self._running is not None
         running, self._running = self._running, None
         running.task.wait()
         samples = len(running.parts.training)
         try:
-            outcome = self._conclude(running, current, serving, facts)
+            outcome = self._conclude(running, current, serving, facts, insisted=insisted)
         except EdgeAgentError as error:
             log.exception("the update failed")
             outcome = Outcome("failed", None, None, self._monotonic() - running.started, samples, str(error))
@@ -260,6 +270,7 @@ class Learning:
             self._judged = (revision, facts.fingerprint)
             self._store.set_meta(LEARNED_REVISION, str(revision))
         if outcome.state == "published":
+            self.refusals.remove()
             self._registry.prune(self._update.keep_versions)
         if outcome.state == "failed" and self._last and self._last.message == outcome.message:
             return  # the same failure again, as it is retried: one line in the journal is enough
@@ -273,7 +284,13 @@ class Learning:
         )
 
     def _conclude(
-        self, running: _Running, current: Version | None, serving: MLModel | None, facts: EngineFacts
+        self,
+        running: _Running,
+        current: Version | None,
+        serving: MLModel | None,
+        facts: EngineFacts,
+        *,
+        insisted: bool,
     ) -> Outcome:
         samples = len(running.parts.training)
 
@@ -292,11 +309,16 @@ class Learning:
         assert candidate is not None, "a completed task has a model"
         if current and current.extractor_fingerprint != facts.fingerprint:
             serving = None
-        evaluation = self._evaluate(running, candidate, current, serving)
+        trained = Trained(candidate, running.training_set, running.parts)
+        evaluation = judge(trained, current, serving, self._sample)
         decision = self._plugins.accept_candidate(evaluation)
+        if insisted and not decision.answer:
+            reason = f"published because its owner insists, although: {decision.reason}"
+            decision = Decision(answer=True, reason=reason, basis="owner")
         self._plugins.candidate_evaluated(evaluation=evaluation, decision=decision)
         accuracy = evaluation.candidate.accuracy
         if not decision.answer:
+            self.refusals.keep(evaluation, decision, self._wall())
             return ended("refused", decision.reason, accuracy=accuracy)
         version = publish(
             self._registry,
@@ -309,28 +331,8 @@ class Learning:
         )
         return ended("published", decision.reason, version=version.number, accuracy=accuracy)
 
-    def _evaluate(
-        self, running: _Running, candidate: MLModel, current: Version | None, serving: MLModel | None
-    ) -> Evaluation:
-        learned = set(running.parts.training)
-        stored = dict(running.training_set)
-        then = _learned(current) if current else {}
-        forgotten = any(digest not in stored for digest in then)
-        held_out = judges(running.parts.held_out, learned | set(then if serving else ()))
-        proba = probabilities(candidate, running.training_set, held_out)
-        return compare(
-            candidate_proba=proba,
-            candidate_classes=candidate.classes,
-            current_proba=probabilities(serving, running.training_set, held_out) if serving else None,
-            current_classes=serving.classes if serving else None,
-            y_true=[stored[digest] for digest in held_out],
-            forgotten=forgotten,
-        )
-
-
-def _learned(version: Version) -> dict[str, str]:
-    try:
-        return learned_samples(version)
-    except DamagedError as error:
-        log.warning("it is not known what version %d learned from: %s", version.number, error)
-        return {}
+    def _sample(self, digest: str) -> Sample | None:
+        try:
+            return self._store.get(digest)
+        except NotFoundError:
+            return None

@@ -62,7 +62,7 @@ def publish(
         write_json(
             folder / SAMPLES_FILE, {"samples": {digest: stored[digest] for digest in candidate.training}}
         )
-        verdict = {"accepted": decision.answer, "reason": decision.reason}
+        verdict = {"accepted": decision.answer, "reason": decision.reason, "basis": decision.basis}
         write_json(folder / EVALUATION_FILE, {"decision": verdict, **evaluation.to_json()})
 
     def verify(folder: Path) -> None:
@@ -79,7 +79,7 @@ def publish(
         extractor_name=facts.name,
         head=candidate.head,
         parameters=candidate.model.head.describe(),
-        metrics=evaluation.candidate.to_json(),
+        metrics={**evaluation.candidate.to_json(), "evidence": evaluation.short},
         agent_version=__version__,
     )
     return registry.publish(write, version_facts, verify)

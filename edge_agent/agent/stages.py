@@ -132,6 +132,7 @@ def open_stages(
             tell,
             KeptSums(home.sums_path),
             monotonic=clocks.monotonic,
+            wall=clocks.wall,
         )
         closing.callback(learning.close)
         intake = Intake(
@@ -147,7 +148,14 @@ def open_stages(
             clock=clocks.wall,
         )
         forgetting = Forgetting(
-            home, drop_folder, store, archive, registry, serving, stop_learning=learning.unlearn
+            home,
+            drop_folder,
+            store,
+            archive,
+            registry,
+            serving,
+            learning.refusals,
+            stop_learning=learning.unlearn,
         )
         forgetting.resume()
         checkup = Checkup(home, drop_folder, registry, serving, engine, card)

@@ -150,6 +150,7 @@ def silence_status(path: Path, labels: Mapping[str, int]) -> None:
         "trouble": "",
         "last_update": {**last, "message": ""} if isinstance(last, dict) else last,
         "no_update_because": "",
+        "refused": None,
     }
     write_json(path, facts)
 

@@ -41,6 +41,7 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
         "delegate": {"name": facts.delegate if facts else "cpu", "requested": "cpu", "fallback_reason": None},
         "drift": _drift(stages),
         "last_update": last,
+        "refused": stages.learning.refusals.last,
         "plugins": [
             {
                 "name": report.name,

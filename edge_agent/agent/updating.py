@@ -95,7 +95,7 @@ class Updating:
         """Ask the plugins and start if they say so; returns why nothing was started, or nothing."""
         if self._asked:
             self._stages.engine.start()  # only then is it known whether the extractor is still the same
-        situation = self._situation(forced=any(request.arguments.get("force") for request in self._asked))
+        situation = self._situation(forced=self._forced)
         if self._asked and situation.new_samples > 0:
             situation = replace(situation, forced=True)
         decision = self._plugins.ready_to_update(situation)
@@ -119,7 +119,7 @@ class Updating:
         before = stages.serving.version
         # What is to be forgotten is not compared with: the comparison would be written down.
         compared = None if stages.forgetting.waits else stages.serving.model
-        outcome = stages.learning.finish(before, compared, stages.engine.start())
+        outcome = stages.learning.finish(before, compared, stages.engine.start(), insisted=self._forced)
         if outcome.state == "published":
             stages.serving.reload()
             if stages.serving.version is not None:
@@ -167,6 +167,11 @@ class Updating:
         if self._postponed_at is not None:
             return max(0.0, self._postponed_at + REST_SECONDS - self._monotonic())
         return wait_seconds(self._situation(), self._config)
+
+    @property
+    def _forced(self) -> bool:
+        """Whether somebody insists on an update."""
+        return any(request.arguments.get("force") for request in self._asked)
 
     def _waits_for_pictures(self) -> bool:
         """Whether intake or the reading of the archive, which have times of their own, come first."""

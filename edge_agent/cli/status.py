@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edge_agent.agent.asking import is_running
-from edge_agent.cli.output import counted, json_option, judged, print_json, print_table
+from edge_agent.cli.output import counted, json_option, judged, moment, print_json, print_table
 from edge_agent.cli.settings import Settings
 
 
@@ -56,6 +56,9 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     last = facts["last_update"]
     if last:
         rows.append(("last update", f"{last['state']}: {last['message']}"))
+    refused = facts.get("refused")
+    if refused:
+        rows.append(("refused", f"a candidate, on {moment(refused['created'])}: {refused['file']} says why"))
     rows += [
         (
             f"plugin {plugin['name']}",

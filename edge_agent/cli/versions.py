@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
 from edge_agent.cli.output import counted, json_option, moment, percent, print_json, print_table
@@ -12,7 +15,9 @@ SHOWN = 5
 
 
 @click.command()
-@click.option("--force", is_flag=True, help="Train even if nothing has changed since the current version.")
+@click.option(
+    "--force", is_flag=True, help="Train even if nothing has changed, and publish what would be refused."
+)
 @json_option
 @click.pass_obj
 def update(settings: Settings, *, force: bool, as_json: bool) -> None:
@@ -52,20 +57,37 @@ def versions(context: click.Context, *, as_json: bool) -> None:
         click.echo("no version has been published yet")
         return
     print_table(
-        ("", "version", "created", "samples", "labels", "held-out accuracy", "extractor"),
+        ("", "version", "created", "samples", "labels", "held out", "bursts left out", "change"),
         [
             (
                 "*" if row["current"] else " ",
                 row["version"],
-                moment(row["created"]),
+                moment(row["created"]).rsplit(":", 1)[0],
                 row["samples"],
                 len(row["labels"]),
-                percent(row["accuracy"]),
-                row["extractor"],
+                *_trend(row),
             )
             for row in rows
         ],
     )
+
+
+def _trend(row: dict[str, Any]) -> tuple[str, str, str]:
+    """How good a version is: by held-out pictures, by bursts of its own left out, and against its parent."""
+    known = row["evidence"] or {}
+    held_out = percent(row["accuracy"])
+    chance = known.get("held_out", {}).get("interval")
+    if row["accuracy"] is not None and chance:
+        held_out = f"{100 * row['accuracy']:.0f} % ({_span(chance)})"
+    groups, change = known.get("leave_duplicates_out"), known.get("change")
+    # A difference that rounds to nothing has no sign.
+    points = round(100 * change["accuracy"], 1) + 0.0 if change else 0.0
+    return held_out, f"{_span(groups)} %" if groups else "-", f"{points:+.1f}" if change else "-"
+
+
+def _span(interval: Sequence[float]) -> str:
+    low, high = (round(100 * bound) for bound in interval)
+    return f"{low} to {high}"
 
 
 @versions.command(name="import")

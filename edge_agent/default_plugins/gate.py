@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from edge_agent.agent.evaluation import Evaluation, decide
+from edge_agent.agent.evaluation import Evaluation
+from edge_agent.agent.verdict import decide
 from edge_agent.hookspecs import Decision, hookimpl
 
 
 @hookimpl
 def accept_candidate(evaluation: Evaluation) -> Decision:
-    """The comparison on held-out samples decides; the rules are written down in `agent.evaluation.decide`."""
+    """Labels that contradict, and the comparison on held-out samples, decide; see `agent.verdict.decide`."""
     return decide(evaluation)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.agent.evaluation import Comparison, Evaluation, Scores, compare, decide, score, sign_test
+from edge_agent.agent.evaluation import Comparison, Evaluation, Scores, compare, score, sign_test
+from edge_agent.agent.verdict import decide
 
 
 def sure(answers: list[str], classes: list[str]) -> np.ndarray:

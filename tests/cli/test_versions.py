@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from edge_agent.cli.output import moment
-from edge_agent.cli.versions import update
+from edge_agent.cli.versions import _trend, update
 from edge_agent.errors import EngineError
 from edge_agent.testing import FakeEngine, drop_texts
 from edge_agent.vision.engine import EngineFacts
@@ -32,6 +32,28 @@ def test_versions_are_listed_newest_first(learned: Shell) -> None:
         ["*", "2"],
         ["1", moment(rows[1]["created"]).split()[0]],
     ]
+
+
+def test_the_trend_fits_a_terminal(learned: Shell) -> None:
+    """Held-out accuracy with its interval, bursts left out, and the change with a sign, in 80 columns."""
+    rows = learned.ask("versions")
+    assert set(rows[0]["evidence"]) == {"held_out", "leave_one_out", "leave_duplicates_out", "change"}
+    assert max(map(len, learned.run("versions").out.splitlines())) <= 80
+
+    known = {
+        "held_out": {"count": 250, "interval": [0.8951, 0.9571]},
+        "leave_duplicates_out": [0.863, 0.9866],
+    }
+    row = {"accuracy": 0.932, "evidence": {**known, "change": {"accuracy": -0.012, "count": 250}}}
+    assert _trend(row) == ("93 % (90 to 96)", "86 to 99 %", "-1.2")
+    row["evidence"]["change"] = {"accuracy": -0.0001, "count": 250}
+    assert _trend(row)[2] == "+0.0"
+    assert _trend({"accuracy": 0.5, "evidence": None}) == ("50.0 %", "-", "-")
+    assert _trend({"accuracy": None, "evidence": {"held_out": {"count": 0, "interval": None}}}) == (
+        "-",
+        "-",
+        "-",
+    )
 
 
 def test_without_a_version_it_says_so(shell: Shell) -> None:

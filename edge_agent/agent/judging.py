@@ -1,0 +1,169 @@
+"""This is where a candidate is held against the current version, and against the labels it learned from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.agent.evaluation import Comparison, Evaluation, Suspicion, compare, on_common_labels
+from edge_agent.agent.publishing import learned_samples, probabilities
+from edge_agent.agent.split import Split, judges
+from edge_agent.errors import DamagedError
+from edge_agent.ml.contradictions import contradiction, unlearned
+from edge_agent.ml.evidence import evidence
+from edge_agent.ml.fits.protocol import FitData
+from edge_agent.ml.label_errors import leave_one_out
+from edge_agent.ml.model import MLModel
+from edge_agent.store.registry import Version
+from edge_agent.store.samples import Sample, TrainingSet
+
+log = logging.getLogger(__name__)
+
+MOST_CHANGED = 1000
+"""So many new and relabelled samples are asked about at most."""
+MOST_KEPT = 300
+"""So many samples that both versions learned are compared on."""
+MOST_AT_ONCE = 1500
+"""Where the method that learns cannot take samples back, another does, with no more than these in memory."""
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A candidate with what it learned from and what may judge it."""
+
+    model: MLModel
+    samples: TrainingSet
+    parts: Split
+
+
+def judge(
+    candidate: Trained,
+    current: Version | None,
+    serving: MLModel | None,
+    sample_of: Callable[[str], Sample | None],
+) -> Evaluation:
+    """Everything that is known when it is decided whether the candidate becomes the current version.
+
+    `serving` is the model of `current`; None compares with nothing. `sample_of` gives what is stored of a digest.
+    """
+    model, samples, parts = candidate.model, candidate.samples, candidate.parts
+    stored, then = dict(samples), _learned(current) if current else {}
+    held_out = judges(parts.held_out, set(parts.training) | set(then if serving else ()))
+    evaluation = compare(
+        candidate_proba=probabilities(model, samples, held_out),
+        candidate_classes=model.classes,
+        current_proba=probabilities(serving, samples, held_out) if serving else None,
+        current_classes=serving.classes if serving else None,
+        y_true=[stored[digest] for digest in held_out],
+        forgotten=any(digest not in stored for digest in then),
+    )
+    provider = samples.provider(parts.training)
+    found = evidence(model.head, lambda rows: provider.arrays(rows)[0], provider.labels)
+    evaluation = replace(evaluation, evidence=found)
+    if current is None or serving is None or not then:
+        return evaluation
+    changed = [digest for digest in parts.training if then.get(digest) != stored[digest]]
+    kept = [digest for digest in parts.training if then.get(digest) == stored[digest]]
+    known = {digest: sample for digest in held_out[:MOST_KEPT] if (sample := sample_of(digest)) is not None}
+    changed += [digest for digest, sample in known.items() if sample.added_at > current.created]
+    return replace(
+        evaluation,
+        suspicion=_suspicion(candidate, serving, then, changed[:MOST_CHANGED], sample_of),
+        learned=_on_kept(candidate, serving, kept[:MOST_KEPT]),
+    )
+
+
+def _suspicion(
+    candidate: Trained,
+    serving: MLModel,
+    then: Mapping[str, str],
+    changed: Sequence[str],
+    sample_of: Callable[[str], Sample | None],
+) -> Suspicion | None:
+    """What the candidate without each of these, and the current version, say of their labels."""
+    if not changed:
+        return Suspicion(0, None, 1.0, ())
+    classes = candidate.model.classes
+    X, labels = candidate.samples.provider(changed).arrays(slice(None))
+    if len(classes) < 2:
+        return None
+    y = np.array([classes.index(label) for label in labels], dtype=np.intp)
+    before = _aligned(_of_current(serving, then, changed, X), serving.classes, classes, labels)
+    now = _of_candidate(candidate, changed, X, labels)
+    found = contradiction([before] if now is None else [now, before], y)
+    named = [(changed[row], sample_of(changed[row]), labels[row]) for row in found.rows]
+    return Suspicion(
+        count=len(changed),
+        label=classes[found.column],
+        odds=found.odds,
+        samples=tuple(
+            {"digest": digest, "name": sample.source_name if sample else "", "label": label}
+            for digest, sample, label in named
+        ),
+    )
+
+
+def _of_candidate(
+    candidate: Trained, changed: Sequence[str], X: NDArray[np.float32], labels: Sequence[str]
+) -> Matrix | None:
+    """Its answers [n, C], where it learned a sample as if it had not."""
+    place = {digest: row for row, digest in enumerate(candidate.parts.training)}
+    P = np.array(candidate.model.predict_proba(X), dtype=np.float64)
+    rows = [row for row, digest in enumerate(changed) if digest in place]
+    alone = unlearned(candidate.model.head, X[rows], [labels[row] for row in rows])
+    if alone is not None:
+        P[rows] = alone
+        return P
+    if len(candidate.parts.training) > MOST_AT_ONCE:
+        return None
+    # Discriminant analysis speaks in place of a method that cannot take a sample back.
+    classes = candidate.model.classes
+    whole, names = candidate.samples.provider(candidate.parts.training).arrays(slice(None))
+    data = FitData(whole, np.array([classes.index(name) for name in names], dtype=np.intp), tuple(classes))
+    P[rows] = leave_one_out(data)[[place[changed[row]] for row in rows]]
+    return P
+
+
+def _of_current(
+    serving: MLModel, then: Mapping[str, str], changed: Sequence[str], X: NDArray[np.float32]
+) -> Matrix:
+    """Its answers [n, C of it]; where it learned a sample under another label, as if it had not."""
+    P = np.array(serving.predict_proba(X), dtype=np.float64)
+    relabelled = [row for row, digest in enumerate(changed) if digest in then]
+    if relabelled:
+        before = unlearned(serving.head, X[relabelled], [then[changed[row]] for row in relabelled])
+        P[relabelled] = np.nan if before is None else before
+    return P
+
+
+def _aligned(P: Matrix, mine: Sequence[str], classes: Sequence[str], labels: Sequence[str]) -> Matrix:
+    """The answers among the labels both know [n, C of the candidate]; none where a sample's label is not known."""
+    both = [label for label in classes if label in set(mine)]
+    Q = np.zeros((len(P), len(classes)))
+    Q[:, [classes.index(label) for label in both]] = P[:, [mine.index(label) for label in both]]
+    Q[[row for row, label in enumerate(labels) if label not in set(mine)]] = np.nan
+    return np.asarray(Q / np.maximum(Q.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
+
+
+def _on_kept(candidate: Trained, serving: MLModel, kept: Sequence[str]) -> Comparison | None:
+    X, labels = candidate.samples.provider(kept).arrays(slice(None))
+    now, before = unlearned(candidate.model.head, X, labels), unlearned(serving.head, X, labels)
+    if now is None or before is None:
+        return None
+    rows = np.flatnonzero(np.isfinite(now).all(axis=1) & np.isfinite(before).all(axis=1))
+    truth = [labels[row] for row in rows]
+    return on_common_labels(now[rows], candidate.model.classes, before[rows], serving.classes, truth)
+
+
+def _learned(version: Version) -> dict[str, str]:
+    try:
+        return learned_samples(version)
+    except DamagedError as error:
+        log.warning("it is not known what version %d learned from: %s", version.number, error)
+        return {}

@@ -1,0 +1,185 @@
+"""A candidate with wrong labels among its new pictures, in the agent's own way from the drop folder on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edge_agent.config import Config, LearningConfig
+from edge_agent.testing import drop_texts
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Bench
+
+THINGS = ("cat", "dog", "fox", "owl")
+
+
+def texts(word: str, start: int, count: int) -> list[str]:
+    """Text pictures of one thing."""
+    return [f"{word} {i}" for i in range(start, start + count)]
+
+
+def teach(bench: Bench, start: int = 0, count: int = 12) -> None:
+    """So many pictures of each thing under its own name."""
+    for word in THINGS:
+        drop_texts(bench.drop, word, texts(word, start, count))
+    bench.settle()
+
+
+def poison(bench: Bench) -> None:
+    """Ten new cats, three of which are called something else."""
+    drop_texts(bench.drop, "cat", texts("cat", 100, 7))
+    for word, text in zip(("dog", "fox", "owl"), texts("cat", 107, 3), strict=True):
+        drop_texts(bench.drop, word, [text])
+    bench.settle()
+
+
+def refused_file(bench: Bench) -> Path:
+    """Where it says why."""
+    return bench.home / "models" / "refused" / "evaluation.json"
+
+
+def evaluation(bench: Bench, version: int) -> dict[str, Any]:
+    """What is written beside a version."""
+    path = bench.home / "models" / "versions" / f"{version:06d}" / "evaluation.json"
+    return dict(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("head", ["auto", "lda", "knn", "logistic"])
+def test_new_pictures_with_wrong_labels_are_refused_and_named(bench: Bench, head: str) -> None:
+    """The version before goes on; the journal, the status and a file say which pictures, with any method."""
+    bench.open(Config(learning=LearningConfig(head=head)))
+    teach(bench)
+    poison(bench)
+
+    status = bench.ask("status")
+    assert (status["version"], status["last_update"]["state"]) == (1, "refused")
+    assert status["refused"]["basis"] == "labels"
+    assert status["refused"]["file"] == str(refused_file(bench))
+    assert "look like 'cat'" in status["refused"]["reason"]
+    found = json.loads(refused_file(bench).read_text())
+    assert found["suspicion"]["label"] == "cat"
+    assert {one["name"] for one in found["suspicion"]["samples"]} <= {f"cat-{i}.jpg" for i in (107, 108, 109)}
+    assert len(found["suspicion"]["samples"]) >= 2
+
+
+def test_honest_pictures_become_a_version_that_says_how_good_it_is(bench: Bench) -> None:
+    """Evidence with intervals is written beside it and listed in short."""
+    bench.open()
+    teach(bench)
+    teach(bench, start=50, count=20)
+
+    found = evaluation(bench, bench.ask("status")["version"])
+    assert found["decision"]["basis"] == "held-out"
+    assert found["suspicion"]["odds"] < 1.0
+    low, high = found["candidate"]["interval"]
+    assert low < found["candidate"]["accuracy"] <= high
+    assert found["evidence"]["leave_one_out"]["count"] == found["evidence"]["looked_at"] > 0
+    assert set(found["evidence"]["per_class"]) == set(THINGS)
+    assert found["evidence"]["meaning"]
+    row = bench.ask("versions")[0]
+    assert row["evidence"]["leave_one_out"] == found["evidence"]["leave_one_out"]["accuracy"]
+    assert row["evidence"]["held_out"] == {"count": found["candidate"]["count"], "interval": [low, high]}
+    assert row["evidence"]["change"]["count"] == found["common"]["count"]
+
+
+def test_too_few_held_out_are_explained(bench: Bench) -> None:
+    """Pictures left out decide, and the file says on how many and why; a method without them says none."""
+    bench.open(Config(learning=LearningConfig(held_out_fraction=0.0)))
+    teach(bench)
+    teach(bench, start=50)
+    found = evaluation(bench, 2)
+    assert found["decision"]["basis"] == "leave-one-out"
+    assert (
+        "48 pictures left out in turn (0 held-out pictures, and 5 are needed)" in found["decision"]["reason"]
+    )
+    assert found["learned"]["count"] == 48
+
+    bench.open(Config(learning=LearningConfig(held_out_fraction=0.0, head="knn")))
+    teach(bench, start=100)
+    teach(bench, start=150)
+    found = evaluation(bench, 4)
+    assert found["decision"]["basis"] == "none"
+    assert found["evidence"]["leave_one_out"] is None
+    assert "'knn'" in found["evidence"]["because"]
+
+
+def test_an_owner_can_insist(bench: Bench) -> None:
+    """`update --force` publishes what was refused, says so, and those labels are not held against the next one."""
+    bench.open()
+    teach(bench)
+    poison(bench)
+
+    answer = bench.ask("update", force=True)
+
+    assert (answer["state"], answer["version"]) == ("published", 2)
+    assert "its owner insists, although: " in answer["message"]
+    assert evaluation(bench, 2)["decision"]["basis"] == "owner"
+    assert bench.ask("status")["refused"] is None
+    assert not refused_file(bench).exists()
+    teach(bench, start=200, count=5)
+    assert bench.ask("status")["last_update"]["state"] == "published"
+
+
+def test_corrected_labels_are_learned_by_themselves(bench: Bench) -> None:
+    """Once the pictures have their right labels the next candidate is accepted, without being insisted on."""
+    bench.open()
+    teach(bench)
+    poison(bench)
+
+    for one in bench.ask("samples"):
+        if one["source"] in {f"cat-{i}.jpg" for i in (107, 108, 109)}:
+            bench.ask("relabel", digest=one["digest"], label="cat")
+    bench.settle()
+
+    assert bench.ask("status")["version"] == 2
+    assert bench.ask("status")["refused"] is None
+
+
+def test_learned_pictures_that_are_given_wrong_labels_are_refused(bench: Bench) -> None:
+    """Four of twelve cats become other things; corrected again they are no reason."""
+    bench.open(Config(learning=LearningConfig(held_out_fraction=0.0)))
+    teach(bench)
+    cats = [one["digest"] for one in bench.ask("samples") if one["label"] == "cat"][:4]
+    for digest, label in zip(cats, ("dog", "fox", "owl", "dog"), strict=True):
+        bench.ask("relabel", digest=digest, label=label)
+    bench.settle()
+    assert bench.ask("status")["last_update"]["state"] == "refused"
+
+    assert bench.ask("update", force=True)["state"] == "published"
+    for digest in cats:
+        bench.ask("relabel", digest=digest, label="cat")
+    bench.settle()
+    assert bench.ask("status")["last_update"]["state"] == "published"
+    assert bench.ask("status")["version"] == 3
+
+
+def test_what_is_forgotten_is_gone_from_the_refusal(bench: Bench) -> None:
+    """Digests, names and labels of a refused candidate do not outlive their pictures."""
+    bench.open()
+    teach(bench)
+    poison(bench)
+    assert refused_file(bench).exists()
+
+    bench.ask("forget", digest=None, label="owl")
+
+    assert not refused_file(bench).exists()
+    assert bench.ask("status")["refused"] is None or "owl" not in json.dumps(bench.ask("status")["refused"])
+
+
+def test_a_refusal_is_known_after_a_restart(bench: Bench) -> None:
+    """The owner may look days later; a file that cannot be read says nothing."""
+    bench.open()
+    teach(bench)
+    poison(bench)
+    reason = bench.ask("status")["refused"]["reason"]
+
+    bench.open()
+    assert bench.ask("status")["refused"]["reason"] == reason
+
+    refused_file(bench).write_text("{")
+    bench.open()
+    assert bench.ask("status")["refused"] is None
