@@ -81,8 +81,8 @@ def accusation(suspicion: Suspicion) -> str:
     listed = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
     return (
         f"{len(suspicion.samples)} new or relabelled pictures look like {suspicion.label!r} and are called something"
-        f" else: {listed}; correct them with `edge-agent samples relabel`, or publish all the same with"
-        " `edge-agent update --force`"
+        f" else: {listed}; look with `edge-agent doctor`, correct with `edge-agent samples relabel`, or publish all the"
+        " same with `edge-agent update --force`"
     )
 
 
