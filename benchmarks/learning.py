@@ -9,8 +9,8 @@ regression with the defaults that Coral publishes (SGD, 500 iterations of 100 sa
 All see the features as signed roots; Coral's as they are, scaled to unit length.
 
 Printed are means over seeds: accuracy (with uneven classes balanced accuracy), negative log likelihood,
-calibration error in ten bins, processor time of one training. With `--large`, times for up to 10,000 samples,
-which are drawn; with `--stream`, samples added, relabelled and removed against learning anew.
+calibration error in ten bins, processor time of one training. A stream of samples added, relabelled and removed
+is held against learning anew, and `retraining.py` gives times and memory, with `--large` for up to 10,000 samples.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import retraining
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -154,25 +155,6 @@ def compared(pictures: Pictures, sizes: np.ndarray, seeds: int, title: str) -> N
         )
 
 
-def large(sizes: list[tuple[int, int]], repeats: int) -> None:
-    """Times of training from cached features that are drawn, against one fit of logistic regression."""
-    print(f"\n{'samples':>8} {'classes':>8}" + "".join(f"{name:>11}" for name in (*OURS[:-1], "logistic")))
-    for n, C in sizes:
-        rng = np.random.default_rng(0)
-        means = np.abs(np.random.default_rng(1).normal(size=(C, 1280)))
-        y = rng.permutation(np.arange(n) % C)
-        X = np.maximum(means[y] + 3.0 * rng.normal(size=(n, 1280)), 0.0).astype(np.float32)
-        times = []
-        for name in (*OURS[:-1], "logistic"):
-            taken = []
-            for _ in range(1 if name == "logistic" else repeats):
-                begin = time.process_time()
-                trained(name, X, y)
-                taken.append(time.process_time() - begin)
-            times.append(1000.0 * float(np.median(taken)))
-        print(f"{n:8d} {C:8d}" + "".join(f"{one:11.1f}" for one in times) + "  ms", flush=True)
-
-
 def stream(pictures: Pictures) -> None:
     """Classes that come one by one, 5 % relabelled and 5 % removed: the sums against those made anew."""
     Z, rng = signed_root(pictures.X), np.random.default_rng(0)
@@ -226,8 +208,7 @@ def main() -> None:
         uneven = np.round(np.geomspace(min(LARGEST, most), SMALLEST, C)).astype(int)
         compared(pictures, uneven, seeds, f"{uneven.max()}..{uneven.min()} a class")
         stream(pictures)
-    sizes = [(200, 10), (1000, 10), (1000, 100)] + ([(10_000, 10), (10_000, 100)] if given.large else [])
-    large(sizes, 1 if given.quick else 3)
+    retraining.tables(quick=not given.large)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"\nnumpy {np.__version__}, peak memory of all this {peak} MB")
 
