@@ -3,8 +3,9 @@
 Three kinds of hook, told apart by name:
 
 - `register_*` is called once at start; an exception names the plugin and stops the start.
-- A question (`label_sample`, `ready_to_update`, `accept_candidate`) is answered by the first plugin that does
-  not return `None`; the built-in answer comes last. An exception rejects the sample or postpones the update.
+- A question (`label_sample`, `ready_to_update`, `accept_candidate`, `select_for_review`) is answered by the
+  first plugin that does not return `None`; the built-in answer comes last. An exception rejects the sample,
+  postpones the update or ends the command.
 - Everything else tells what happened. Each listener is guarded on its own and told off the agent's thread.
 
 Arguments are frozen facts, and a plugin names only those it wants.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edge_agent.agent.evaluation import Evaluation
     from edge_agent.agent.policy import UpdateSituation
     from edge_agent.ml.heads.protocol import Head
+    from edge_agent.ml.selection import ReviewPool, Suggestion
     from edge_agent.ml.update import TaskStateChange, TrainingEvent
     from edge_agent.store.registry import Version
     from edge_agent.store.samples import Rejection, Sample
@@ -76,6 +78,10 @@ class Hooks:
     @hookspec(firstresult=True)
     def accept_candidate(self, evaluation: Evaluation) -> Decision | None:
         """Say whether the evaluated candidate should become the current version."""
+
+    @hookspec(firstresult=True)
+    def select_for_review(self, pool: ReviewPool) -> list[Suggestion] | None:
+        """Say which pictures of `pool` a person should label first, the best first; `edge-agent review` asks."""
 
     # ------------------------------------------------------------------ observe, all are told
 
@@ -131,7 +137,7 @@ class Hooks:
 HOOK_NAMES = tuple(name for name in vars(Hooks) if not name.startswith("_"))
 """Every hook, in the order of an agent's life."""
 
-QUESTIONS = ("label_sample", "ready_to_update", "accept_candidate")
+QUESTIONS = ("label_sample", "ready_to_update", "accept_candidate", "select_for_review")
 OBSERVATIONS = tuple(
     name for name in HOOK_NAMES if not name.startswith("register_") and name not in QUESTIONS
 )

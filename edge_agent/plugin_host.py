@@ -16,6 +16,7 @@ from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
 from edge_agent.mailbox import Mailbox
 from edge_agent.ml.heads.conformance import AT_REGISTRATION, check_head
 from edge_agent.ml.heads.protocol import Head
+from edge_agent.ml.selection import ReviewPool, Suggestion, check_suggestions
 from edge_agent.vision.preprocessing import ExtractorCard
 
 if TYPE_CHECKING:
@@ -191,6 +192,10 @@ class PluginHost:
         """Whether the candidate should become the current version; raises `PluginError`."""
         return self._ask("accept_candidate", Decision, evaluation=evaluation)
 
+    def select_for_review(self, pool: ReviewPool) -> list[Suggestion]:
+        """Which candidates to label first, the best first, `pool.wanted` at most; raises `PluginError`."""
+        return self._ask("select_for_review", list, pool=pool)[: pool.wanted]
+
     def _ask(self, hook: str, expected: type[_T], **facts: Any) -> _T:
         for listener in self._listeners[hook]:
             try:
@@ -199,6 +204,8 @@ class PluginHost:
                     if answer is None:
                         continue
                     _check_answer(answer, expected)
+                    if isinstance(answer, list):
+                        check_suggestions(answer, facts["pool"])
             except PluginError as error:
                 self._count(listener.plugin, str(error))
                 raise

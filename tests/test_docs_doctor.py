@@ -43,6 +43,7 @@ def test_the_commands_of_the_guide_run(tmp_path):
     pictures = write_pictures(home / "drop", per_label=12, seed=3, labels=["mug", "key"])
     shutil.move(pictures["key"][0], home / "drop" / "mug" / "stray.jpg")
     write_pictures(tmp_path / "pictures" / "test", per_label=2, seed=4, labels=["mug", "key"])
+    write_pictures(tmp_path / "pictures" / "unseen", per_label=4, seed=5, labels=["mug", "key"])
     (home / "edge-agent.toml").write_text("[drop_folder]\nsettle_seconds = 0\n")
     agent(home, "run", "--once")
     told = json.loads(agent(home, "doctor", "--json"))
@@ -50,7 +51,7 @@ def test_the_commands_of_the_guide_run(tmp_path):
     assert [one["source"] for one in found["samples"]] == ["stray.jpg"]
     assert found["command"] == f"edge-agent samples relabel {found['samples'][0]['digest'][:12]} key"
 
-    assert {command.split()[1] for command in COMMANDS} == {"doctor", "samples", "evaluate"}
+    assert {command.split()[1] for command in COMMANDS} == {"doctor", "samples", "review", "evaluate"}
     for command in COMMANDS:
         words = [
             {DIGEST: found["samples"][0]["digest"][:12], LABEL: "key"}.get(word, word)

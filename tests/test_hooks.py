@@ -18,6 +18,7 @@ from edge_agent.default_plugins import built_in_plugins
 from edge_agent.errors import PluginError
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
 from edge_agent.ml.heads.built_in import BUILT_IN_HEADS
+from edge_agent.ml.selection import ReviewPool
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost, load_plugins
 from edge_agent.store.registry import Version
@@ -185,6 +186,7 @@ def test_built_in_plugins_answer_everything(load):
         "default-labels",
         "default-policy",
         "default-gate",
+        "default-review",
         "default-log",
     }
     assert not host.listens("mini_batch_end")
@@ -345,6 +347,59 @@ def test_hook_accept_candidate(guests, load):
     )
 
     assert load().accept_candidate(duel(lost=9)) == Decision(answer=True, reason="p is 0.0020, and so what")
+
+
+def review_pool(**changes) -> ReviewPool:
+    """Three candidates, two labels with plenty of pictures."""
+    facts = {
+        "candidates": ("a.jpg", "b.jpg", "c.jpg"),
+        "features": np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32),
+        "labels": ("cat", "dog"),
+        "probabilities": np.array([[0.9, 0.1], [0.45, 0.55], [0.3, 0.7]]),
+        "labelled": np.zeros((0, 2), dtype=np.float32),
+        "counts": {"cat": 9, "dog": 9},
+        "wanted": 2,
+    }
+    return ReviewPool(**{**facts, **changes})
+
+
+def test_hook_select_for_review(guests, load):
+    """What is in doubt comes first, before that what stands for many; unless a guest knows better."""
+    host = load()
+    assert [one.candidate for one in host.select_for_review(review_pool())] == ["b.jpg", "c.jpg"]
+    few = host.select_for_review(review_pool(counts={"cat": 1, "dog": 9}))
+    assert [one.candidate for one in few] in (["a.jpg", "c.jpg"], ["b.jpg", "c.jpg"])
+    assert few[0].reason == "stands for 1 other picture that nothing labelled is as near to"
+
+    guests.add(
+        "x",
+        "from edge_agent.ml.selection import Suggestion\n"
+        "@hookimpl\ndef select_for_review(pool):\n"
+        "    return [Suggestion(name, 'backwards') for name in reversed(pool.candidates)]\n",
+    )
+    assert [one.candidate for one in load().select_for_review(review_pool())] == ["c.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        ("'a.jpg'", "expected list or None, got 'a.jpg'"),
+        ("['a.jpg']", "expected Suggestion"),
+        ("[Suggestion('z.jpg', 'why')]", "'z.jpg' is no candidate of the pool"),
+        ("[Suggestion('a.jpg', 'why')] * 2", "'a.jpg' is no candidate of the pool, or was suggested before"),
+        ("[Suggestion('a.jpg', 3)]", "expected Suggestion"),
+    ],
+)
+def test_suggestions_of_a_guest_are_checked(guests, answer, complaint):
+    """What cannot be used names the plugin."""
+    guests.add(
+        "x",
+        "from edge_agent.ml.selection import Suggestion\n"
+        f"@hookimpl\ndef select_for_review(pool):\n    return {answer}\n",
+    )
+
+    with pytest.raises(PluginError, match=f"'x': select_for_review: .*{complaint}"):
+        guests.load().select_for_review(review_pool())
 
 
 # ---------------------------------------------------------------------- observe, all are told

@@ -25,13 +25,13 @@ STOREYS = """
     cli.__main__ | testing
     cli
     cli.demo | cli.train
-    cli.export | cli.training_summary
+    cli.export | cli.review | cli.training_summary
     cli.doctor | cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
     cli.trained | cli.training_options
     cli.settings
     cli.training_bar
     cli.output | cli.pictures | cli.training_time
-    doctor.examination
+    doctor.examination | doctor.reviewing
     doctor.advice | doctor.enough | doctor.surroundings
     doctor.collection | doctor.findings
     report.page
@@ -100,7 +100,7 @@ STOREYS = """
     ml.layers | ml.losses | ml.descent | ml.lbfgs
     ml.heads.protocol | ml.estimates | store.sums
     store.training_set
-    ml.arrays | ml.drift | ml.front | ml.loners
+    ml.arrays | ml.drift | ml.front | ml.loners | ml.selection
     store.erasure
     ml.batches | ml.configuration | ml.package | ml.progress | ml.stages | store.rows | store.database | store.manifest
     agent.settling | ml.labels | ml.pending | ml.providers

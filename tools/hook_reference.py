@@ -30,7 +30,7 @@ and a thing that is not what it should be stop the start with the plugin's name.
     "Decide": """
 Asked when there is something to decide; the first answer that is not `None` counts, and the built-
 in one comes last. An exception, or an answer of another kind, rejects the picture or postpones the
-update it was about, and the current version keeps answering.
+update it was about, and the current version keeps answering; it ends the command that asked.
 """,
     "Observe": """
 Told when it happened; nothing is returned. An exception is logged with the plugin's name, counted

@@ -23,8 +23,8 @@ from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
 from edge_agent.store.erasure import stored_features
 from edge_agent.store.registry import Version, VersionRegistry
-from edge_agent.store.samples import Sample, SampleStore
-from edge_agent.vision.engine import Engine
+from edge_agent.store.samples import Sample, SampleStore, encode_features
+from edge_agent.vision.engine import Engine, Extraction
 
 
 class Answers:
@@ -70,13 +70,7 @@ class Answers:
                 f"version {number} was made with another extractor than the one configured; once the archive was"
                 " read again, which a running agent does by itself, the next version answers"
             )
-
-        def jobs() -> Iterator[tuple[object, int]]:
-            for name in names:
-                yield name, fds.pop(0)
-
-        # All are extracted before the first is classified: a head that raises leaves no file half read.
-        extractions = list(self._engine.extract(jobs()))
+        extractions = self._extracted(names, fds)
         if version is None:
             self._incoming.note([one.features for one in extractions if one.features is not None])
         return [
@@ -91,6 +85,46 @@ class Answers:
             )
             for one in extractions
         ]
+
+    def look(self, names: Sequence[str], fds: list[int]) -> list[dict[str, Any]]:
+        """What open files look like: `features` as they would be stored, in hexadecimal, and what is said of them.
+
+        `known` is the label of a picture that is stored; before there is a version nothing is said. Descriptors
+        are closed as by `predict`.
+        """
+        fingerprint = self._engine.start().fingerprint
+        extractions = self._extracted(names, fds)
+        model = self._serving.model
+        if model is not None and not same_extractor(model.extractor_fingerprint, fingerprint):
+            model = None
+        return [
+            {
+                "path": str(one.key),
+                "digest": one.digest,
+                "known": self._known(one.digest),
+                "fingerprint": fingerprint,
+                "features": None if one.features is None else encode_features(one.features).hex(),
+                "probabilities": _said(model, one.features),
+                "error": one.error,
+            }
+            for one in extractions
+        ]
+
+    def _extracted(self, names: Sequence[str], fds: list[int]) -> list[Extraction]:
+        """All files, before the first is classified: a head that raises leaves none half read."""
+
+        def jobs() -> Iterator[tuple[object, int]]:
+            for name in names:
+                yield name, fds.pop(0)
+
+        return list(self._engine.extract(jobs()))
+
+    def _known(self, digest: str) -> str | None:
+        """The label of a stored picture."""
+        try:
+            return self._store.get(digest).label
+        except NotFoundError:
+            return None
 
     def checkup(self) -> dict[str, Any]:
         """Whether everything the agent needs is there and works, and how pictures asked about have changed."""
@@ -240,6 +274,12 @@ def _sample(sample: Sample) -> dict[str, Any]:
         "width": sample.width,
         "height": sample.height,
     }
+
+
+def _said(model: MLModel | None, features: NDArray[np.float32] | None) -> dict[str, float]:
+    if model is None or features is None:
+        return {}
+    return dict(zip(model.classes, model.predict_proba(features[None, :])[0].tolist(), strict=True))
 
 
 def _version(version: Version) -> dict[str, Any]:

@@ -30,6 +30,7 @@ QUESTIONS = (
     FORGET,
     "status",
     "checkup",
+    "look",
     UPDATE,
 )
 
@@ -79,6 +80,8 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
             return answers.forget(digest=given.text("digest"), label=given.text("label"))
         case "status":
             return status()
+        case "look":
+            return answers.look(given.texts("names", len(request.fds)), request.fds)
         case "checkup":
             return answers.checkup()
     raise UserError(f"the agent knows no question {request.name!r}; it answers {', '.join(QUESTIONS)}")

@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "edge_agent.cli.predict:evaluate",
     "export": "edge_agent.cli.export:export",
     "status": "edge_agent.cli.status:status",
+    "review": "edge_agent.cli.review:review",
     "doctor": "edge_agent.cli.doctor:doctor",
     "plugins": "edge_agent.cli.status:plugins",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_agent.config import Config
-from edge_agent.default_plugins import extractors, gate, heads, labels
+from edge_agent.default_plugins import extractors, gate, heads, labels, review
 from edge_agent.default_plugins.log import Log
 from edge_agent.default_plugins.policy import Policy
 
@@ -19,5 +19,6 @@ def built_in_plugins(config: Config) -> list[tuple[str, object]]:
         ("default-labels", labels),
         ("default-policy", Policy(config.update)),
         ("default-gate", gate),
+        ("default-review", review),
         ("default-log", Log()),
     ]
