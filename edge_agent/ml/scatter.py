@@ -171,42 +171,50 @@ class SpannedLook:
 class FullScatter:
     """S as a whole matrix [D, D], or as its factor with a ridge, which every other ridge makes anew."""
 
-    def __init__(self, matrix: Matrix | None, factor: tuple[float, Cholesky] | None = None) -> None:
+    def __init__(
+        self,
+        matrix: Matrix | None,
+        factor: tuple[float, Cholesky] | None = None,
+        trace: float | None = None,
+    ) -> None:
         self._matrix = matrix
-        self._factor = factor
+        self._given = factor
+        self._other: tuple[float, Cholesky] | None = None
+        self.trace = float(np.trace(self.matrix)) if trace is None else trace
+        """The sum of the diagonal."""
 
     @property
     def matrix(self) -> Matrix:
         """S itself, not to be changed; to float32 where it comes from a stored factor."""
-        if self._matrix is None:
-            assert self._factor is not None
-            ridge, factor = self._factor
-            lower = factor.lower.astype(np.float64)
-            self._matrix = lower @ lower.T
-            self._matrix[np.diag_indices_from(self._matrix)] -= ridge
-        return self._matrix
-
-    @property
-    def trace(self) -> float:
-        """The sum of the diagonal."""
-        return float(np.trace(self.matrix))
+        if self._matrix is not None:
+            return self._matrix
+        assert self._given is not None
+        ridge, factor = self._given
+        lower = factor.lower.astype(np.float64)
+        S = np.asarray(lower @ lower.T)
+        S[np.diag_indices_from(S)] -= ridge
+        return S
 
     def scaled(self, factor: float) -> FullScatter:
         """The same times a number."""
-        if self._factor is None:
+        if self._given is None:
             return FullScatter(self.matrix * factor)
-        ridge, whole = self._factor
+        ridge, whole = self._given
         root = whole.lower.dtype.type(np.sqrt(factor))
         inverses = tuple(one / root for one in whole.inverses)
-        return FullScatter(None, (ridge * factor, Cholesky(whole.lower * root, inverses)))
+        return FullScatter(
+            None, (ridge * factor, Cholesky(whole.lower * root, inverses)), self.trace * factor
+        )
 
     def factor(self, ridge: float) -> Cholesky:
-        """Of S + r I; the last one is kept."""
-        if self._factor is None or not np.isclose(self._factor[0], ridge, rtol=1e-9, atol=0.0):
-            A = self.matrix.copy()
-            A[np.diag_indices_from(A)] += ridge
-            self._factor = (ridge, Cholesky.of(A))
-        return self._factor[1]
+        """Of S + r I; the one it was made from is kept, and the last other one."""
+        for known in (self._given, self._other):
+            if known is not None and np.isclose(known[0], ridge, rtol=1e-12, atol=0.0):
+                return known[1]
+        A = self.matrix.copy() if self._matrix is not None else self.matrix
+        A[np.diag_indices_from(A)] += ridge
+        self._other = (ridge, Cholesky.of(A))
+        return self._other[1]
 
     def quadratic(self, rows: Matrix, ridge: float) -> Matrix:
         """By forward substitution."""
@@ -219,12 +227,14 @@ class FullScatter:
 
     def arrays(self, ridge: float) -> dict[str, NDArray[Any]]:
         """The factor with this ridge."""
-        return {"factor": self.factor(ridge).packed()}
+        return {"factor": self.factor(ridge).packed(), "trace": np.array([self.trace])}
 
     def as_stored(self, ridge: float) -> FullScatter:
         """The factor with this ridge, in float32."""
-        packed = self.factor(ridge).packed()
-        return FullScatter(None, (ridge, Cholesky.from_packed(packed, len(self.factor(ridge).lower))))
+        factor = self.factor(ridge)
+        return FullScatter(
+            None, (ridge, Cholesky.from_packed(factor.packed(), len(factor.lower))), self.trace
+        )
 
 
 class FullLook:
@@ -271,4 +281,5 @@ def stored_scatter(arrays: Mapping[str, NDArray[Any]], n_features: int, ridge: f
     diagonal = packed[np.cumsum(np.arange(1, n_features + 1)) - 1]
     if not ridge > 0.0 or not (diagonal > 0.0).all():
         raise MLModelError(MLModelErrorCode.IO, "a learned number is not in its range")
-    return FullScatter(None, (ridge, Cholesky.from_packed(packed, n_features)))
+    trace = float(stored_array(arrays, "trace", (1,))[0])
+    return FullScatter(None, (ridge, Cholesky.from_packed(packed, n_features)), trace)
