@@ -23,6 +23,8 @@ Indices = NDArray[np.intp]
 
 RIDGES = tuple(10.0 ** (-5.0 + 0.5 * step) for step in range(11))
 """The penalties ridge regression chooses from, per sample: 1e-5 to 1."""
+NEAR = 0.25
+"""Near-duplicates have at most this share of the mean distance of samples of a class, as one minus cosine."""
 
 
 class LeftOut:
@@ -47,7 +49,7 @@ class LeftOut:
         sizes = np.bincount(groups)[groups] if len(y) else np.zeros(0, dtype=np.intp)
         self._out = np.flatnonzero(state.counts[y] > sizes)
         self.state, self.y = state, y[self._out]
-        self._Z = Z
+        self._Z, self._columns = Z, y
         self._left = state.counts[self.y] - sizes[self._out]
         self._groups = groups[self._out]
         self._x: Matrix = np.asarray(Z - state.centre) if seen is None else seen._x  # noqa: SLF001 - its own
@@ -57,9 +59,34 @@ class LeftOut:
         return len(self.y)
 
     @property
-    def places(self) -> Indices:
-        """The group of each sample [n], counted from 0."""
-        return np.unique(self._groups, return_inverse=True)[1]
+    def complete(self) -> bool:
+        """Whether these are all samples that can be left out at all."""
+        counts = self.state.counts
+        return len(self.y) == float(counts[counts > 1.0].sum())
+
+    def in_bursts(self, cosine: float) -> LeftOut:
+        """The same samples, those that may be from one burst of a camera left out together.
+
+        `near_duplicates` links the features that the unit vectors came from, at this cosine or, where samples
+        of a class are much alike anyway, at a quarter of their mean distance. What is more than half of its
+        class is no burst, but how the class looks.
+        """
+        # The square of a signed root is the feature again, up to its length.
+        X = self._Z * np.abs(self._Z)
+        X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        members = np.bincount(self._columns, minlength=len(self.state.counts))
+        sums = np.eye(len(members))[self._columns].T @ X
+        pairs = float((members * (members - 1)).sum())
+        alike = (float(np.square(sums).sum()) - len(X)) / pairs if pairs else 0.0
+        groups = near_duplicates(X, self._columns, max(cosine, 1.0 - NEAR * (1.0 - alike)))
+        sizes = np.bincount(groups)[groups]
+        groups = np.where(2 * sizes <= self.state.counts[self._columns], groups, np.arange(len(groups)))
+        return LeftOut(self.state, self._Z, self._columns, groups, seen=self)
+
+    @property
+    def pieces(self) -> int:
+        """How many groups there are."""
+        return len(self.y) - sum(len(rows) - 1 for rows in self._bursts)
 
     @cached_property
     def _bursts(self) -> list[Indices]:
@@ -171,7 +198,7 @@ class LeftOut:
                     answers = self.regression(grid[place])
                     error = answers.copy()
                     error[np.arange(len(self.y)), self.y] -= 1.0
-                    found[place] = float(self._weights @ np.square(error).sum(axis=1)), answers
+                    found[place] = float(self.weights @ np.square(error).sum(axis=1)), answers
             return min(found, key=lambda place: found[place][0])
 
         # Every other one first, then the neighbours of the best: the error has one valley.
@@ -180,17 +207,10 @@ class LeftOut:
         return grid[best], found[best][1]
 
     @cached_property
-    def _weights(self) -> Matrix:
+    def weights(self) -> Matrix:
         """Of each sample [n], so that each class weighs alike and all together weigh one."""
         weights = 1.0 / np.bincount(self.y, minlength=len(self.state.counts))[self.y]
         return np.asarray(weights / weights.sum())
-
-    def losses(self, scores: Matrix) -> tuple[Matrix, float]:
-        """The loss of each sample [n], each class weighing alike in their mean; the temperature."""
-        T = fit_temperature(scores, self.y)
-        own = softmax(T * scores)[np.arange(len(self.y)), self.y]
-        logs = -np.log(np.maximum(own, np.finfo(np.float64).eps))
-        return logs * self._weights * len(self.y), T
 
     def judged(self, scores: Matrix) -> dict[str, float]:
         """Loss and accuracy of left-out samples."""
@@ -230,8 +250,8 @@ def near_duplicates(Z: Matrix, y: Indices, cosine: float = 0.8) -> Indices:
     for c in np.unique(y):
         rows = np.flatnonzero(y == c)
         linked = Z[rows] @ Z[rows].T >= cosine
-        open_rows = np.ones(len(rows), dtype=np.bool_)
-        for start in range(len(rows)):
+        open_rows = linked.sum(axis=1) > 1
+        for start in np.flatnonzero(open_rows):
             if not open_rows[start]:
                 continue
             member = np.zeros(len(rows), dtype=np.bool_)

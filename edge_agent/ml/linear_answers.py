@@ -33,6 +33,8 @@ class Recipe:
     """Ridge regression's penalty, per sample."""
     nearest: float = 0.0
     """The share of the cosine to the class mean."""
+    rarity: float = 0.0
+    """Times the logarithm of its size, what is taken from the score of a class."""
     estimated_from: int = 0
     """How many left-out samples say so."""
 
@@ -94,7 +96,7 @@ class State:
             length = np.linalg.norm(self.means, axis=1, keepdims=True)
             cosine = Linear((self.means / np.where(length > 0.0, length, 1.0)).T, np.zeros(C))
             answer = answer.mixed(recipe.nearest * UNIT, cosine)
-        return answer
+        return Linear(answer.coef, answer.intercept - recipe.rarity * np.log(self.counts))
 
     def ridge(self, shrinkage: float) -> float:
         """lam of discriminant analysis, whose A is S/N + lam I."""

@@ -41,7 +41,9 @@ class Neighbourhoods:
         """
         if any(len(rows) >= self._state.counts[column] for rows in members):
             raise ValueError("a class of which nothing is left cannot be answered")
-        scores = np.zeros((len(members), len(self._state.counts)))
+        sizes = np.tile(self._state.counts, (len(members), 1))
+        sizes[:, column] -= [len(rows) for rows in members]
+        scores = -self._recipe.rarity * np.log(sizes)
         of_class = _OfClass(Z, column, np.asarray(Z - self._state.centre), self._state)
         for factor, kind in (
             (self._recipe.discriminant, self._discriminant),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from edge_agent.ml.estimates import (
     TEMPERATURES,
     fit_temperature,
+    fit_weights,
     leave_one_out_distances,
     leave_one_out_scores,
     log_loss,
@@ -142,3 +144,49 @@ def test_probabilities_sum_to_one_whatever_the_scores():
     """Very large scores overflow nothing, no classes give no columns."""
     assert softmax(np.array([[1e300, -1e300, 1e300]])).tolist() == [[0.5, 0.0, 0.5]]
     assert softmax(np.zeros((2, 0))).shape == (2, 0)
+
+
+def weighed():
+    """Two kinds of scores of 40 samples in three classes, the better one too timid, and shares of the samples."""
+    rng = np.random.default_rng(8)
+    y, shares = rng.integers(0, 3, 40), rng.uniform(0.5, 1.5, 40)
+    kinds = np.stack([0.3 * np.eye(3)[y] + 0.3 * rng.normal(size=(40, 3)), rng.normal(size=(40, 3))])
+    return kinds, y, shares / shares.sum()
+
+
+def test_weights_are_those_of_a_search():
+    """Scipy finds the same least loss, started elsewhere; the better kind gets more than usual, the other less."""
+    kinds, y, shares = weighed()
+    usual, strength = np.array([1.0, 1.0]), np.array([0.02, 0.05])
+
+    def loss(weights):
+        P = softmax(np.tensordot(weights, kinds, 1))
+        return -shares @ np.log(P[np.arange(40), y]) + strength @ np.square(weights - usual)
+
+    w = fit_weights(kinds, y, shares, usual, strength)
+
+    found = minimize(loss, np.array([0.0, 3.0]), tol=1e-14)
+    assert loss(w) <= found.fun + 1e-15
+    assert np.allclose(w, found.x, atol=1e-6)
+    assert w[0] > 1.0 > w[1]
+
+
+def test_weights_stay_usual_where_that_is_asked_for_and_grow_to_an_end_where_all_is_right():
+    """A great strength lets nothing move; samples that are all right, a loss without a minimum, end all the same."""
+    kinds, y, shares = weighed()
+    right = np.stack([100.0 * np.eye(3)[y], 100.0 * np.eye(3)[y]])
+    usual = np.array([1.0, 0.5])
+
+    assert np.allclose(fit_weights(kinds, y, shares, usual, np.full(2, 1e9)), usual, atol=1e-9)
+    assert np.isfinite(fit_weights(right, y, shares, 1e-3 * usual, np.full(2, 1e-3))).all()
+
+
+def test_weights_do_not_depend_on_the_order_of_samples():
+    """Reversed, the same to 1e-12."""
+    kinds, y, shares = weighed()
+    usual, strength = np.array([1.0, 1.0]), np.array([0.01, 0.01])
+
+    there = fit_weights(kinds, y, shares, usual, strength)
+    back = fit_weights(kinds[:, ::-1], y[::-1], shares[::-1], usual, strength)
+
+    assert np.allclose(there, back, rtol=0, atol=1e-12)

@@ -106,3 +106,34 @@ def test_the_penalty_with_the_least_error_is_taken(samples):
 
     assert error(answers) == min(error(left.regression(one)) for one in grid)
     assert np.array_equal(answers, left.regression(chosen))
+
+
+def test_bursts_are_what_is_much_nearer_than_the_rest_of_a_class(samples):
+    """Copies are left out together, to the answers of learning again; without copies all samples stay single."""
+    Z, y, _ = samples
+    copies = np.r_[np.arange(N), 0, 0, N - 1]
+    noise = 1e-3 * np.random.default_rng(1).normal(size=(len(copies), D))
+    X, labels = signed_root(np.abs(Z[copies] * np.abs(Z[copies])) * (1.0 + noise)), y[copies]
+    state = state_of(X, labels)
+
+    plain, grouped = LeftOut(state_of(Z, y), Z, y).in_bursts(0.99), LeftOut(state, X, labels).in_bursts(0.99)
+
+    assert plain.pieces == N
+    assert grouped.pieces == N
+    groups = copies.copy()
+    assert np.allclose(grouped.regression(RIDGE), LeftOut(state, X, labels, groups).regression(RIDGE))
+    assert np.allclose(grouped.discriminant(0.3)[0], LeftOut(state, X, labels, groups).discriminant(0.3)[0])
+    assert not LeftOut(state, X[1:], labels[1:]).complete
+    assert LeftOut(state, X, labels).complete
+
+
+def test_what_is_most_of_a_class_is_no_burst(samples):
+    """Eight of nine samples of a class that look alike are how the class looks: each is left out by itself."""
+    Z, y, _ = samples
+    rows = np.flatnonzero(y == 1)
+    X = Z.copy()
+    X[rows[:-1]] = signed_root(
+        np.abs(X[rows[0]]) * (1.0 + 1e-3 * np.arange(len(rows) - 1))[:, None] ** np.arange(D)
+    )
+
+    assert LeftOut(state_of(X, y), X, y).in_bursts(0.99).pieces == N

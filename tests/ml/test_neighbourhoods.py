@@ -11,7 +11,7 @@ from edge_agent.ml.scatter import SpannedScatter
 from edge_agent.ml.transforms import signed_root
 
 C, D, N = 3, 12, 36
-RECIPE = Recipe(discriminant=0.7, shrinkage=0.3, tau=0.4, regression=0.2, ridge=0.02, nearest=0.1)
+RECIPE = Recipe(0.7, shrinkage=0.3, tau=0.4, regression=0.2, ridge=0.02, nearest=0.1, rarity=0.5)
 
 
 @pytest.fixture(name="samples")
@@ -42,6 +42,7 @@ def again(Z, y, x, lam):
         RECIPE.discriminant * -0.5 * (far - RECIPE.tau / n)
         + UNIT * RECIPE.regression * ridge
         + UNIT * RECIPE.nearest * cosine
+        - RECIPE.rarity * np.log(n)
     )
 
 

@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.discriminant import NEAREST_MEAN_TEMPERATURE
 from edge_agent.ml.estimates import softmax
 from edge_agent.ml.heads.lda import SHRINKAGE, LDAHead
 from edge_agent.ml.heads.protocol import stored_array
-from edge_agent.ml.left_out import LeftOut, near_duplicates
-from edge_agent.ml.linear_answers import Linear, Recipe, State
+from edge_agent.ml.left_out import LeftOut
+from edge_agent.ml.linear_answers import UNIT, Linear, Recipe, State
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey, ParameterValue
-from edge_agent.ml.recipes import choose_mix, choose_nearest, choose_regression
-from edge_agent.ml.scatter import FullScatter
+from edge_agent.ml.recipes import choose_mix, choose_nearest, choose_regression, choose_weights
 from edge_agent.ml.transforms import signed_root
 
 Matrix = NDArray[np.float64]
 
 SHARE = 0.3
 """How much ridge regression is mixed in."""
-UNEVEN = 4.0
-"""With classes this many times as large as others `auto` leaves ridge regression out, which favours them."""
-ENOUGH = 0.5
-"""Groups are left out instead of samples where this share of the samples, and every class, still counts."""
+HALF = 0.5
+"""How much of it `auto` begins with."""
+SINGLES = Recipe(regression=NEAREST_MEAN_TEMPERATURE / UNIT)
+"""Where no class varies: ridge regression on the means, which looks at how they differ from each other."""
 
 
 class MixedHead(LDAHead):
@@ -36,10 +36,12 @@ class MixedHead(LDAHead):
 
     It learns, is merged and forgets exactly as `LDAHead` does, and its distances are the same. What
     leave-one-out chose (`recipe`) stays until at least as many samples say otherwise. Where no class has two
-    different samples it is the nearest mean by cosine.
+    different samples it is the nearest mean by cosine, or what `singles` says.
     """
 
     parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = ()
+    singles: ClassVar[Recipe | None] = None
+    """What answers where no class has two different samples; None is the nearest mean."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
@@ -63,15 +65,13 @@ class MixedHead(LDAHead):
         samples: tuple[Matrix, NDArray[np.intp]],
         settings: Mapping[MLParameterKey, ParameterValue],
     ) -> dict[str, float]:
-        single = LeftOut(state, *samples) if state.varies else None
-        metrics = self._learn(state, classes, single, samples, settings)
-        if single is None:
-            self.recipe, self._linear = None, super().linear
-            return metrics
-        left = self._left_out(single, samples)
-        before = self.recipe.estimated_from if self.recipe else 0
+        left = LeftOut(state, *samples) if state.varies else None
+        metrics = self._learn(state, classes, left, samples, settings)
         prior = np.log(state.counts / state.total) * (settings.get(MLParameterKey.PRIOR) == "empirical")
-        if len(left) and len(left) >= before:
+        before = self.recipe.estimated_from if self.recipe else 0
+        if left is None:
+            self.recipe = self.singles
+        elif len(left) and len(left) >= before:
             shrinkage = float(settings.get(MLParameterKey.SHRINKAGE, SHRINKAGE))
             self.recipe, scores = self.choose(left, shrinkage)
             metrics = left.judged(scores + prior)
@@ -81,10 +81,6 @@ class MixedHead(LDAHead):
         answer = state.solve(self.recipe)
         self._linear = replace(answer, intercept=answer.intercept + prior)
         return metrics
-
-    def _left_out(self, single: LeftOut, samples: tuple[Matrix, NDArray[np.intp]]) -> LeftOut:  # noqa: ARG002
-        """Single samples."""
-        return single
 
     def remove_label(self, label: str) -> None:
         """As `LDAHead.remove_label`; the recipe stays."""
@@ -122,7 +118,7 @@ class MixedHead(LDAHead):
         head._linear = Linear(coef, stored_array(arrays, "answer_intercept", (C,)))  # noqa: SLF001 - its own
         stored = description["recipe"]
         if stored is not None:
-            numbers = {one.name: float(stored[one.name]) for one in fields(Recipe)}
+            numbers = {one.name: float(stored.get(one.name, one.default)) for one in fields(Recipe)}
             if not all(math.isfinite(value) for value in numbers.values()) or not (
                 numbers["shrinkage"] > 0.0 < numbers["ridge"]
             ):
@@ -146,6 +142,7 @@ class RidgeHead(MixedHead):
     """Ridge regression on class indicators; leave-one-out chooses the penalty and the temperature."""
 
     name: ClassVar[str] = "ridge"
+    singles: ClassVar[Recipe | None] = SINGLES
 
     def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:  # noqa: ARG002
         """The penalty and the temperature."""
@@ -157,39 +154,25 @@ class LDARidgeHead(MixedHead):
 
     name: ClassVar[str] = "lda+ridge"
     parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = LDAHead.parameter_descriptions
+    singles: ClassVar[Recipe | None] = SINGLES
 
     def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:
         """The penalty, tau and the temperatures."""
-        return choose_mix(left, [(shrinkage, SHARE)])
+        return choose_mix(left, shrinkage, SHARE)
 
 
 class AutoHead(MixedHead):
-    """`lda+ridge` unless those left out clearly ask for another shrinkage than the given, or another share.
+    """Discriminant analysis and ridge regression, half and half, from where left-out samples move the weights.
 
-    Where it is enough, near-duplicates (cosine of features at least 0.8, of one class) are left out
-    together, so that bursts of a camera do not flatter. Discriminant analysis alone answers where classes are
-    of very different size.
+    Each class weighs alike in that, however few samples it has, and a term for the sizes of classes takes back
+    what ridge regression gives the large ones. Near-duplicates (cosine of features at least 0.9, of one
+    class) are left out together where the temperature is found, so that bursts of a camera do not make sure.
     """
 
     name: ClassVar[str] = "auto"
     parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = LDAHead.parameter_descriptions
+    singles: ClassVar[Recipe | None] = SINGLES
 
     def choose(self, left: LeftOut, shrinkage: float) -> tuple[Recipe, Matrix]:
-        """The best of what there is to choose from."""
-        counts = left.state.counts
-        if counts.max() >= UNEVEN * counts.min():
-            return choose_mix(left, [(shrinkage, 0.0)])
-        if isinstance(left.state.scatter, FullScatter):
-            return choose_mix(left, [(shrinkage, SHARE)])
-        return choose_mix(left, [(shrinkage, SHARE), (0.1, SHARE), (1.0, SHARE), (shrinkage, 0.6)])
-
-    def _left_out(self, single: LeftOut, samples: tuple[Matrix, NDArray[np.intp]]) -> LeftOut:
-        Z, y = samples
-        if len(Z) != single.state.total:
-            return single  # the rest of a group may be among those that are not at hand
-        # The square of a signed root is the feature again, up to its length.
-        X = Z * np.abs(Z)
-        X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        grouped = LeftOut(single.state, Z, y, near_duplicates(X, y), seen=single)
-        enough = len(grouped) >= ENOUGH * len(single) and set(grouped.y) == set(single.y)
-        return grouped if enough else single
+        """The penalty, tau, the weights and the temperature."""
+        return choose_weights(left, shrinkage, HALF)

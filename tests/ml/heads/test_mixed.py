@@ -6,15 +6,18 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 from edge_agent.errors import MLModelError
 from edge_agent.ml.batches import MatrixBatchProvider
-from edge_agent.ml.estimates import log_loss
+from edge_agent.ml.estimates import log_loss, softmax
 from edge_agent.ml.heads import lda
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.heads.mixed import AutoHead, LDARidgeHead, NearestMeanHead, RidgeHead
+from edge_agent.ml.linear_answers import DEFAULT_RIDGE
 from edge_agent.ml.parameters import MLParameterKey
 from edge_agent.ml.scatter import FullScatter
+from edge_agent.ml.transforms import signed_root
 
 HEADS = [NearestMeanHead, RidgeHead, LDARidgeHead, AutoHead]
 D = 24
@@ -118,17 +121,32 @@ def test_numbers_out_of_their_range_are_damage():
             RidgeHead.restore(head.arrays(), described)
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_single_pictures_are_told_apart_by_the_nearest_mean(kind):
-    """With one sample a class nothing varies: the answer is that of `lda`, the cosine."""
+def test_single_pictures_are_told_apart_by_the_nearest_mean():
+    """With one sample a class nothing varies: the answer of `ncm` is that of `lda`, the cosine."""
     X, labels = clouds(3)
 
-    head, peer = trained(kind, X, labels)[0], trained(LDAHead, X, labels)[0]
+    head, peer = (trained(kind, X, labels)[0] for kind in (NearestMeanHead, LDAHead))
 
     assert head.recipe is None
     assert np.array_equal(head.predict_proba(X), peer.predict_proba(X))
     head.remove_label("class 1")
     assert head.predict_proba(X).shape == (3, 2)
+
+
+@pytest.mark.parametrize("kind", [RidgeHead, LDARidgeHead, AutoHead])
+def test_single_pictures_are_told_apart_by_ridge_regression(kind):
+    """With one sample a class: scikit-learn's, its penalty 0.01 per sample, in units that suit a softmax."""
+    X, labels = clouds(5, classes=5)
+    unseen, _ = clouds(40, seed=1, classes=5)
+    Z, asked = signed_root(X), signed_root(unseen)
+
+    head, _ = trained(kind, X, labels)
+
+    peer = Ridge(alpha=DEFAULT_RIDGE * len(X)).fit(Z, np.eye(5))
+    assert np.allclose(head.predict_proba(unseen), softmax(8.0 * peer.predict(asked)), atol=1e-12)
+    again = kind.restore(head.arrays(), json.loads(json.dumps(head.describe())))
+    again.remove_label("class 1")
+    assert again.predict_proba(unseen).shape == (40, 4)
 
 
 def test_auto_leaves_bursts_out_together():
@@ -148,13 +166,27 @@ def test_auto_leaves_bursts_out_together():
     assert loss(LDARidgeHead) > 2.0 * loss(AutoHead)
 
 
-def test_auto_leaves_out_ridge_regression_where_classes_are_uneven():
-    """A class four times as large as another would be favoured by it."""
-    X, labels = clouds(90)
-    few = [at for at, label in enumerate(labels) if label != "class 2" or at < 20]
+def test_auto_does_not_forget_rare_classes():
+    """Where one class has a tenth of the samples of another, its pictures are recognised about as often."""
+    X, labels = clouds(240, spread=1.2)
+    unseen, truth = clouds(900, seed=3, spread=1.2)
+    few = [at for at, label in enumerate(labels) if label != "class 2" or at < 24]
 
-    assert trained(AutoHead, X, labels)[0].recipe.regression > 0.0
-    assert trained(AutoHead, X[few], [labels[at] for at in few])[0].recipe.regression == 0.0
+    def found(kind):
+        P = trained(kind, X[few], [labels[at] for at in few])[0].predict_proba(unseen)
+        y = np.array([int(label[-1]) for label in truth])
+        return [(P.argmax(axis=1) == y)[y == c].mean() for c in range(3)]
+
+    assert found(AutoHead)[2] > found(LDARidgeHead)[2] + 0.05
+    assert np.mean(found(AutoHead)) > np.mean(found(RidgeHead)) + 0.05
+
+
+def test_auto_has_no_term_for_sizes_that_are_equal():
+    """Then it is discriminant analysis and ridge regression alone, near half and half of calibrated scores."""
+    recipe = trained(AutoHead, *clouds(90))[0].recipe
+
+    assert recipe.rarity == 0.0
+    assert min(recipe.discriminant, recipe.regression) > 0.0
 
 
 @pytest.mark.parametrize("kind", [LDARidgeHead, AutoHead])
