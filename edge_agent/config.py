@@ -134,6 +134,16 @@ class UpdateConfig(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, description="A label the current version does not know starts one at this many.")
     ] = 2
     keep_versions: Annotated[int, Meta(ge=2, description="Older versions are pruned.")] = 10
+    probation_predictions: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="A new version that fails or turns slow within so many predicted pictures is taken back.",
+        ),
+    ] = 200
+    probation_seconds: Annotated[
+        float, Meta(ge=0, le=LONGEST_SECONDS, description="After this long it is trusted in any case.")
+    ] = 86400.0
 
 
 class PluginsConfig(Section, frozen=True, kw_only=True):

@@ -49,7 +49,7 @@ STOREYS = """
     agent.requests | agent.summary
     agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
-    agent.importing | agent.forgetting | agent.head_settings | agent.incoming | agent.judging
+    agent.importing | agent.forgetting | agent.head_settings | agent.incoming | agent.judging | agent.probation
     agent.bursts | agent.publishing
     default_plugins
     default_plugins.*
@@ -207,6 +207,7 @@ NEVER = {
 
 BOUNDARIES = {
     "agent.agent",
+    "agent.probation",
     "cli",
     "mailbox",
     "ml.admission",

@@ -16,8 +16,9 @@ from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.importing import publish_session
 from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.labels import clean_label
+from edge_agent.agent.probation import Probation
 from edge_agent.agent.publishing import learned_samples
-from edge_agent.agent.serving import Serving
+from edge_agent.agent.serving import Serving, same_extractor
 from edge_agent.errors import NoModelError, NotFoundError, UserError
 from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
@@ -44,6 +45,7 @@ class Answers:
         forgetting: Forgetting,
         checkup: Checkup,
         incoming: Incoming,
+        probation: Probation,
         background_labels: Collection[str] = (),
     ) -> None:
         self._background_labels = background_labels
@@ -56,6 +58,7 @@ class Answers:
         self._forgetting = forgetting
         self._checkup = checkup
         self._incoming = incoming
+        self._probation = probation
 
     def predict(
         self, names: Sequence[str], fds: list[int], *, top: int | None = None, version: int | None = None
@@ -71,20 +74,26 @@ class Answers:
                 " read again, which a running agent does by itself, the next version answers"
             )
         extractions = self._extracted(names, fds)
-        if version is None:
-            self._incoming.note([one.features for one in extractions if one.features is not None])
-        return [
-            prediction(
-                str(one.key),
-                one.features,
-                one.error,
-                model,
-                version=number,
-                top=top,
-                background_labels=self._background_labels,
-            )
-            for one in extractions
-        ]
+        rows = [one.features for one in extractions if one.features is not None]
+
+        def answer(number: int, model: MLModel) -> list[dict[str, Any]]:
+            return [
+                prediction(
+                    str(one.key),
+                    one.features,
+                    one.error,
+                    model,
+                    version=number,
+                    top=top,
+                    background_labels=self._background_labels,
+                )
+                for one in extractions
+            ]
+
+        if version is not None:
+            return answer(number, model)
+        self._incoming.note(rows)
+        return self._probation.answer(number, model, rows, answer)
 
     def look(self, names: Sequence[str], fds: list[int]) -> list[dict[str, Any]]:
         """What open files look like: `features` as they would be stored, in hexadecimal, and what is said of them.
@@ -154,6 +163,7 @@ class Answers:
                 f"version {to} learned from samples that were forgotten since ({forgotten}); it is not served again"
             )
         version = self._serving.roll_back(to)
+        self._probation.end()
         self._plugins.version_rolled_back(version=version, previous=previous.number)
         return {"version": version.number, "previous": previous.number}
 
@@ -169,6 +179,7 @@ class Answers:
             parent=previous.number if previous else None,
         )
         self._serving.reload()
+        self._probation.begin(version)
         self._plugins.version_published(version=version)
         counts = self._store.counts()
         return {
@@ -253,15 +264,6 @@ class Answers:
             return [self._store.get(digest)], None
         label = clean_label(label or "")
         return self._store.list(label=label), label
-
-
-def same_extractor(one: str, other: str) -> bool:
-    """Whether two fingerprints name the same file and preprocessing; runtime and delegate may differ.
-
-    Such features are close enough to answer with (cosine 0.998 and above) while a version of their own is made, and
-    are never mixed in training.
-    """
-    return one.split(":")[:3] == other.split(":")[:3]
 
 
 def _sample(sample: Sample) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from edge_agent.agent.home import Home
 from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.intake import Intake
 from edge_agent.agent.learning import Learning
+from edge_agent.agent.probation import Probation
 from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.serving import Serving
@@ -75,6 +76,7 @@ class Stages:
     forgetting: Forgetting
     answers: Answers
     incoming: Incoming
+    probation: Probation
     _closing: ExitStack = field(repr=False)
 
     def close(self) -> None:
@@ -160,6 +162,7 @@ def open_stages(
         forgetting.resume()
         checkup = Checkup(home, drop_folder, registry, serving, engine, card)
         incoming = Incoming(store, serving)
+        probation = Probation(store, registry, serving, plugins, config.update, clocks.monotonic)
         return Stages(
             home=home,
             card=card,
@@ -183,9 +186,11 @@ def open_stages(
                 forgetting,
                 checkup,
                 incoming,
+                probation,
                 background_labels=config.learning.background_labels,
             ),
             incoming=incoming,
+            probation=probation,
             _closing=closing.pop_all(),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 from edge_agent.agent.stages import Stages
@@ -42,6 +43,8 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
         "drift": _drift(stages),
         "last_update": last,
         "refused": stages.learning.refusals.last,
+        "probation": stages.probation.facts,
+        "taken_back": asdict(stages.probation.taken_back) if stages.probation.taken_back else None,
         "plugins": [
             {
                 "name": report.name,

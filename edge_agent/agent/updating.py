@@ -100,12 +100,13 @@ class Updating:
             situation = replace(situation, forced=True)
         decision = self._plugins.ready_to_update(situation)
         self._postponed_at = None
-        self.why_not = "" if decision.answer else decision.reason
+        held = self._stages.probation.holds(self._stages.store.revision)
+        self.why_not = "" if decision.answer else held or decision.reason
         if not decision.answer:
             if wait_seconds(situation, self._config) == 0.0:
                 # A plugin says no where the built-in policy would say yes: ask it again from time to time.
                 self._postponed_at = self._monotonic()
-            return decision.reason
+            return self.why_not
         facts = self._stages.engine.start()
         if not self._stages.rebuild.remaining and not self._stages.refresh.remaining(facts.fingerprint):
             if self._stages.forgetting.waits and not self._stages.store.snapshot(facts.fingerprint):
@@ -123,6 +124,7 @@ class Updating:
         if outcome.state == "published":
             stages.serving.reload()
             if stages.serving.version is not None:
+                stages.probation.begin(stages.serving.version)
                 self._plugins.version_published(version=stages.serving.version)
             stages.forgetting.resume()
         elif outcome.state == "refused" or outcome.untrainable:
@@ -188,9 +190,11 @@ class Updating:
 
     def _situation(self, *, forced: bool = False) -> UpdateSituation:
         stages = self._stages
-        return stages.learning.situation(
+        situation = stages.learning.situation(
             stages.serving.version,
             stages.engine.facts,
             pending_files=stages.intake.arriving,
             forced=forced or stages.forgetting.waits,
         )
+        held = stages.probation.holds(stages.store.revision)
+        return replace(situation, new_samples=0) if held else situation

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_agent.agent.answers import same_extractor
 from edge_agent.agent.home import Home
-from edge_agent.agent.serving import MODEL_FOLDER
+from edge_agent.agent.serving import MODEL_FOLDER, same_extractor
 from edge_agent.cli.output import counted, json_option, print_json
 from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import ExtractorError, NoModelError, NotFoundError, UserError

@@ -56,6 +56,10 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     last = facts["last_update"]
     if last:
         rows.append(("last update", f"{last['state']}: {last['message']}"))
+    back = facts.get("taken_back")
+    if back:
+        after = f"version {back['instead']} answers again" if back["instead"] else "there is no other version"
+        rows.append(("taken back", f"version {back['version']}: {back['because']}; {after}"))
     refused = facts.get("refused")
     if refused:
         rows.append(("refused", f"a candidate, on {moment(refused['created'])}: {refused['file']} says why"))

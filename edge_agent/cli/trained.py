@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.agent.answers import same_extractor
+from edge_agent.agent.serving import same_extractor
 from edge_agent.cli.settings import Settings
 from edge_agent.errors import UserError
 
