@@ -90,7 +90,7 @@ STOREYS = """
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
     ml.discriminant
-    ml.recipes | ml.neighbourhoods
+    ml.recipes | ml.neighbourhoods | ml.unknowns
     ml.left_out
     ml.linear_answers
     ml.scatter

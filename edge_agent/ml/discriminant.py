@@ -11,13 +11,12 @@ from edge_agent.ml.estimates import fit_temperature, log_loss, softmax
 from edge_agent.ml.left_out import LeftOut
 from edge_agent.ml.linear_answers import State
 from edge_agent.ml.scatter import Scatter, SpannedScatter
+from edge_agent.ml.unknowns import nearest, threshold
 
 Matrix = NDArray[np.float64]
 
 NEAREST_MEAN_TEMPERATURE = 8.0
 """Factor on the cosine where no class varies (calibration error 0.09 on five picture sets)."""
-LOOSE_QUANTILE, LOOSE_FACTOR = 0.995, 1.25
-"""The unknown threshold: this quantile of own-class leave-one-out distances, times this."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +109,15 @@ class Discriminant:
         return np.asarray(self.estimates.temperature * (Z @ self.coef + self.intercept))
 
     def distances(self, Z: Matrix) -> Matrix | None:
-        """Squared Mahalanobis distance [n] of unit vectors to the nearest mean; None where no class
-        varies."""
+        """Squared Mahalanobis distance [n] of unit vectors to the nearest mean, less tau/n_c; None where no
+        class varies."""
         if self.ridge == 0.0:
             return None
         x, m = Z - self.centre, self.means - self.centre
         N = float(self.counts.sum())
         q = N * self.scatter.quadratic(x, self.ridge * N)
         each = q[:, None] - 2.0 * (x @ self.coef) + np.einsum("cd,dc->c", m, self.coef)
-        return np.asarray(np.maximum(each.min(axis=1), 0.0))
+        return nearest(each - self.estimates.tau / self.counts)
 
 
 def solve(
@@ -130,6 +129,7 @@ def solve(
     *,
     shrinkage: float,
     empirical_prior: bool,
+    unknown_rate: float,
 ) -> tuple[Discriminant, dict[str, float]]:
     """The discriminant of a state, with the loss and accuracy of leave-one-out.
 
@@ -139,18 +139,17 @@ def solve(
     n, M = state.counts, state.means
     log_prior = np.log(n / state.total) if empirical_prior else np.zeros(len(n))
     if left is None:
-        nearest = _nearest_mean(classes, n, M, log_prior)
-        return nearest, _judged(nearest.scores(samples[0]), samples[1])
+        imprinted = _nearest_mean(classes, n, M, log_prior)
+        return imprinted, _judged(imprinted.scores(samples[0]), samples[1])
     coef = state.directions(shrinkage)
     estimates, scores, y = before, None, samples[1]
     if len(left):
-        far, tau = left.distances(shrinkage)
-        y = left.y
-        own = far[np.arange(len(y)), y]
-        scores = left.discriminant(shrinkage)[0] + log_prior
+        answers, tau = left.discriminant(shrinkage)
+        scores, y = answers + log_prior, left.y
         T = fit_temperature(scores, y) if empirical_prior else left.temperature(shrinkage)
-        threshold = LOOSE_FACTOR * float(np.quantile(own, LOOSE_QUANTILE))
-        estimates = before.joined(Estimates(T, tau, threshold, len(y)))
+        # What is left out is held against all means, as a new sample is: its score is -1/2 of its distance.
+        limit = threshold(nearest(-2.0 * answers), unknown_rate)
+        estimates = before.joined(Estimates(T, tau, limit, len(y)))
     m = M - state.centre
     bias = -0.5 * np.einsum("cd,dc->c", m, coef) - state.centre @ coef
     intercept = log_prior + 0.5 * estimates.tau / n + bias

@@ -60,6 +60,7 @@ class MLParameterKey(MLKey):
     # Beyond Apple's:
     SHRINKAGE: ClassVar[MLParameterKey]
     PRIOR: ClassVar[MLParameterKey]
+    UNKNOWN_RATE: ClassVar[MLParameterKey]
     OPTIMIZER: ClassVar[MLParameterKey]
     L2: ClassVar[MLParameterKey]
     WEIGHTING_SCHEME: ClassVar[MLParameterKey]

@@ -29,6 +29,7 @@ from edge_agent.ml.scatter import FullScatter, Scatter, SpannedScatter, stored_s
 from edge_agent.ml.statistics import ClassStatistics
 from edge_agent.ml.summed import content_marks, sums_at_hand
 from edge_agent.ml.transforms import signed_root
+from edge_agent.ml.unknowns import UNKNOWN_RATE
 
 Matrix = NDArray[np.float64]
 
@@ -41,6 +42,9 @@ SHRINKAGE = 0.3
 """Unless something else is given; the flat optimum on five picture sets."""
 ESTIMATE_ROWS = 300
 """With more samples than `DUAL_ROWS`, leave-one-out looks at so many of them."""
+
+RATE = MLParameterDescription(MLParameterKey.UNKNOWN_RATE, UNKNOWN_RATE, MLNumericConstraint(0.0, 0.5))
+"""The share of new samples of known classes that may be taken for unknown; 0: nothing is."""
 
 
 class LDAHead:
@@ -63,6 +67,7 @@ class LDAHead:
         MLParameterDescription(
             MLParameterKey.PRIOR, "uniform", allowed_values=frozenset({"uniform", "empirical"})
         ),
+        RATE,
     )
 
     order_matters: ClassVar[bool] = False
@@ -84,7 +89,8 @@ class LDAHead:
 
     @property
     def unknown_threshold(self) -> float | None:
-        """The distance above which a sample is like nothing that was learned; None where no class varies."""
+        """The distance above which a sample is like nothing that was learned; None where no class varies, and
+        where `unknown_rate` is 0."""
         return self.learned.estimates.unknown_threshold
 
     def train(self, data: MLBatchProvider, parameters: Parameters) -> Training:
@@ -165,6 +171,7 @@ class LDAHead:
             self.learned.estimates,
             shrinkage=float(settings.get(MLParameterKey.SHRINKAGE, SHRINKAGE)),
             empirical_prior=settings.get(MLParameterKey.PRIOR) == "empirical",
+            unknown_rate=float(settings.get(MLParameterKey.UNKNOWN_RATE, UNKNOWN_RATE)),
         )
         return metrics
 
@@ -188,7 +195,8 @@ class LDAHead:
         return softmax(self.learned.scores(signed_root(X)))
 
     def distances(self, X: NDArray[np.float32]) -> Matrix | None:
-        """Squared Mahalanobis distance [n] to the nearest class mean; None where no class varies."""
+        """Squared Mahalanobis distance [n] to the nearest class mean, less tau/n_c for what a mean of n_c
+        samples is off; None where no class varies."""
         return self.learned.distances(signed_root(X))
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.discriminant import NEAREST_MEAN_TEMPERATURE
 from edge_agent.ml.estimates import softmax
-from edge_agent.ml.heads.lda import SHRINKAGE, LDAHead
+from edge_agent.ml.heads.lda import RATE, SHRINKAGE, LDAHead
 from edge_agent.ml.heads.protocol import stored_array
 from edge_agent.ml.left_out import LeftOut
 from edge_agent.ml.linear_answers import UNIT, Linear, Recipe, State
@@ -39,7 +39,7 @@ class MixedHead(LDAHead):
     different samples it is the nearest mean by cosine, or what `singles` says.
     """
 
-    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = ()
+    parameter_descriptions: ClassVar[tuple[MLParameterDescription, ...]] = (RATE,)
     singles: ClassVar[Recipe | None] = None
     """What answers where no class has two different samples; None is the nearest mean."""
 
