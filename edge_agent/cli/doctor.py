@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ from edge_agent.ml.picture_labels import printable_path
 
 SHOWN = 8
 """So many pictures of a finding are printed; `--json` lists more."""
+SHOWN_DOUBTS = 24
+"""A label that may be wrong is work for the reader, so more of these are printed."""
 WIDTH = 100
 MOST_PICTURES = 2000
 WORDS = {"problem": "PROBLEM", "warning": "Warning", "hint": "Hint"}
@@ -46,7 +49,7 @@ def doctor(settings: Settings, most: int, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        _print(document, _here(settings))
+        _print(document, _here(settings), settings.home)
 
 
 def _here(settings: Settings) -> str:
@@ -56,7 +59,7 @@ def _here(settings: Settings) -> str:
     return f" --home {shlex.quote(str(settings.home))}"
 
 
-def _print(document: dict[str, Any], here: str) -> None:
+def _print(document: dict[str, Any], here: str, home: Path) -> None:
     labels = counted(len(document["labels"]), "label")
     looked = f"{counted(document['pictures'], 'picture')} of {labels}"
     if document["looked_at"] < document["pictures"]:
@@ -73,6 +76,8 @@ def _print(document: dict[str, Any], here: str) -> None:
         click.echo()
         _say(f"{number}. {WORDS[finding['severity']]}: {finding['message']}")
         _print_samples(finding, here)
+    if any(finding["samples"] for finding in document["findings"]):
+        click.echo(f"\nFile names begin in {home}.")
     click.echo()
     _say(f"Have you done enough? {document['enough']['reason']}")
     if document["learning_curve"]:
@@ -91,12 +96,13 @@ def _print(document: dict[str, Any], here: str) -> None:
 
 
 def _print_samples(finding: dict[str, Any], here: str) -> None:
-    for sample in finding["samples"][:SHOWN]:
+    shown = SHOWN_DOUBTS if finding["kind"] == "label-errors" else SHOWN
+    for sample in finding["samples"][:shown]:
         click.echo(f"   {_picture(sample)}{_why(sample)}")
         if "command" in sample:
             click.echo(f"      {_with_home(sample['command'], here)}")
-    if finding["count"] > SHOWN:
-        click.echo(f"   and {finding['count'] - SHOWN} more (--json lists {len(finding['samples'])})")
+    if finding["count"] > shown:
+        click.echo(f"   and {finding['count'] - shown} more (--json lists {len(finding['samples'])})")
     command = finding["command"]
     if command and not any("command" in sample for sample in finding["samples"]):
         told = "to forget the first one: " if finding["samples"] else ""
@@ -117,10 +123,11 @@ def _why(sample: dict[str, Any]) -> str:
         return f" is {sample['label']}, taken for {sample['taken_for']} ({percent(sample['probability'])})"
     if sample.get("same_as"):
         other = sample["same_as"]
-        called = (
-            f" ({sample['label']}, the other {other['label']})" if other["label"] != sample["label"] else ""
+        if other["label"] == sample["label"]:
+            return f" shows the same as {_picture(other)}"
+        return (
+            f" is called {sample['label']} and shows the same as {_picture(other)}, called {other['label']}"
         )
-        return f" shows the same as {_picture(other)}{called}"
     return ""
 
 

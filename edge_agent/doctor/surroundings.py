@@ -27,6 +27,11 @@ def setup_findings(
     ]
     if status["trouble"]:
         found.append(Finding("trouble", Severity.PROBLEM, f"The agent has trouble: {status['trouble']}."))
+    last = status.get("last_update") or {}
+    if last.get("state") in ("refused", "failed"):
+        how = "was refused" if last["state"] == "refused" else "failed"
+        text = f"The last update {how}, and the version before goes on answering: {last['message']}."
+        found.append(Finding("last-update", Severity.WARNING, text))
     found += [
         Finding(
             "plugin-errors",

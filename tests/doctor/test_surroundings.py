@@ -22,6 +22,7 @@ def test_each_trouble_is_told_once():
         "rejected": 1,
         "ignored": [{"path": "cat/x", "reason": "a link"}] * 5,
         "pending": 1,
+        "last_update": {"state": "refused", "message": "it is worse"},
     }
     checks = [
         {**CHECK, "state": "problem", "message": "/x is not there."},
@@ -36,6 +37,7 @@ def test_each_trouble_is_told_once():
         "setup-drop-folder": "problem",
         "setup-disk": "warning",
         "trouble": "problem",
+        "last-update": "warning",
         "plugin-errors": "warning",
         "unusable-samples": "warning",
         "rejected-files": "hint",
@@ -43,6 +45,7 @@ def test_each_trouble_is_told_once():
         "not-running": "hint",
     }
     assert found["setup-drop-folder"][1] == "Drop folder: /x is not there."
+    assert "was refused, and the version before goes on answering: it is worse." in found["last-update"][1]
     assert "lamp failed 1 time;" in found["plugin-errors"][1]
     assert found["ignored-files"][1].count("cat/x") == 3
     assert "1 picture wait" in found["not-running"][1]
