@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ class Incoming:
         """Some of the pictures a version learned from: those with the lowest digests that are still there."""
         snapshot = self._store.snapshot(version.extractor_fingerprint)
         learned = learned_samples(version)
-        chosen = [digest for digest in snapshot.digests if digest in learned][:MOST_LEARNED]
+        chosen = list(islice((digest for digest, _ in snapshot if digest in learned), MOST_LEARNED))
         if len(chosen) < FEWEST:
             return None
         return Reference(snapshot.provider(chosen).arrays(range(len(chosen)))[0])

@@ -47,6 +47,8 @@ def test_with_less_room_small_labels_keep_what_they_have(home):
 
     assert [sum(sample.label == label for sample in few.samples) for label in few.classes] == [6, 5, 1]
     assert len(more) == 20
+    cats = sorted(sample.digest for sample in collect(home, "x").samples if sample.label == "cat")
+    assert [sample.digest for sample in few.samples if sample.label == "cat"] == cats[:6]
     assert {sample.digest for sample in few.samples} < {sample.digest for sample in more.samples}
     assert few.counts == more.counts == {"cat": 30, "dog": 10, "owl": 2}
 

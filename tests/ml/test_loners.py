@@ -46,6 +46,12 @@ def test_what_does_not_belong_is_found_and_nothing_else():
 
 
 def test_small_labels_say_nothing():
-    """Four pictures of a label are too few to say what it looks like."""
-    rng = np.random.default_rng(1)
-    assert loners(rng.normal(size=(8, 16)), np.repeat([0, 1], 4)) == []
+    """Of four pictures one may be as strange as it likes; with five in the label it is told."""
+    X, y = classes()
+    stranger = np.zeros((1, 64))
+    stranger[0, 3] = 1.0
+    few = [0, 1, 2, *range(20, 60)]
+
+    assert loners(np.vstack([X[few], stranger]), np.append(y[few], 0)) == []
+    more = [3, *few]
+    assert [one.index for one in loners(np.vstack([X[more], stranger]), np.append(y[more], 0))] == [len(more)]
