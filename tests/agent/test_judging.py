@@ -6,9 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from edge_agent.config import Config, LearningConfig
+from edge_agent.agent.judging import _of_current
+from edge_agent.config import Config, LearningConfig, UpdateConfig
+from edge_agent.ml.batches import MatrixBatchProvider
+from edge_agent.ml.contradictions import unlearned
+from edge_agent.ml.heads.lda import LDAHead
+from edge_agent.ml.model import MLModel
 from edge_agent.testing import drop_texts
 
 if TYPE_CHECKING:
@@ -31,10 +37,15 @@ def teach(bench: Bench, start: int = 0, count: int = 12) -> None:
 
 def poison(bench: Bench) -> None:
     """Ten new cats, three of which are called something else."""
+    drop_poison(bench)
+    bench.settle()
+
+
+def drop_poison(bench: Bench) -> None:
+    """The files of them."""
     drop_texts(bench.drop, "cat", texts("cat", 100, 7))
     for word, text in zip(("dog", "fox", "owl"), texts("cat", 107, 3), strict=True):
         drop_texts(bench.drop, word, [text])
-    bench.settle()
 
 
 def refused_file(bench: Bench) -> Path:
@@ -158,16 +169,39 @@ def test_learned_pictures_that_are_given_wrong_labels_are_refused(bench: Bench) 
 
 
 def test_what_is_forgotten_is_gone_from_the_refusal(bench: Bench) -> None:
-    """Digests, names and labels of a refused candidate do not outlive their pictures."""
-    bench.open()
-    teach(bench)
-    poison(bench)
-    assert refused_file(bench).exists()
+    """Digests, names and labels of a refused candidate do not outlive their pictures, also before the next one."""
+    bench.open(Config(update=UpdateConfig(quiet_seconds=3600, min_new_samples=1000, new_label_samples=1000)))
+    for word in THINGS:
+        drop_texts(bench.drop, word, texts(word, 0, 12))
+    assert bench.ask("update")["version"] == 1
+    drop_poison(bench)
+    assert bench.ask("update")["state"] == "refused"
+    doomed = json.loads(refused_file(bench).read_text())["suspicion"]["samples"][0]["digest"]
 
-    bench.ask("forget", digest=None, label="owl")
+    bench.ask("forget", digest=doomed, label=None)
 
+    assert bench.ask("status")["last_update"]["version"] is None
     assert not refused_file(bench).exists()
-    assert bench.ask("status")["refused"] is None or "owl" not in json.dumps(bench.ask("status")["refused"])
+    assert bench.ask("status")["refused"] is None
+
+
+def test_the_current_version_is_asked_as_if_it_had_not_learned_what_was_relabelled() -> None:
+    """Its answer to a picture it learned under another label is that of leave-one-out, to others its own."""
+    rng = np.random.default_rng(5)
+    y = np.repeat(np.arange(3), 8)
+    X = np.maximum(rng.normal(size=(24, 12)) + 2.0 * np.eye(3, 12)[y], 0.0).astype(np.float32)
+    labels = [f"class {c}" for c in y]
+    head = LDAHead(12)
+    for _ in head.train(MatrixBatchProvider(X, labels), {}):
+        pass
+    model = MLModel(head)
+    new = rng.random((1, 12), dtype=np.float32)
+
+    P = _of_current(model, {"old": labels[0]}, ["old", "new"], np.concatenate([X[:1], new]))
+
+    assert np.allclose(P[0], unlearned(head, X[:1], labels[:1])[0])
+    assert not np.allclose(P[0], model.predict_proba(X[:1])[0], atol=1e-4)
+    assert np.allclose(P[1], model.predict_proba(new)[0])
 
 
 def test_a_refusal_is_known_after_a_restart(bench: Bench) -> None:
