@@ -1,6 +1,6 @@
 """This is where it is measured what becomes a version: poisoned candidates are refused, honest ones accepted.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/gate.py --data DIR_OR_NPZ... [--runs 100] [--extractor CARD]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/gate.py --data DIR_OR_NPZ... [--runs 100] [--size FIRST THEN]
 
 Each DIR has a folder of pictures for each label; an .npz has features `X` [n, D] and `labels` [n]. Every run draws
 its pictures anew, learns and publishes a first version, and then makes a candidate in the agent's own way (store,
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from edge_agent.ml.heads.built_in import BUILT_IN_HEADS
 from edge_agent.plugins import load_plugins
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import NewSample, SampleStore
+from edge_agent.store.sums import KeptSums
 from edge_agent.vision.engine import EngineFacts
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.preprocessing import load_card
@@ -77,7 +78,14 @@ class House:
         self.registry = VersionRegistry(folder / "models", clock=self._clock)
         self.serving = Serving(self.registry, heads)
         self._learning = Learning(
-            self.store, self.registry, plugins, heads, config.learning, config.update, lambda _: None
+            self.store,
+            self.registry,
+            plugins,
+            heads,
+            config.learning,
+            config.update,
+            lambda _: None,
+            KeptSums(folder / "sums.npz"),
         )
         self._plugins, self._data, self._rng = plugins, data, rng
         self._facts = EngineFacts("features", "features:1", data.X.shape[1], "none", "cpu", 0)
@@ -163,12 +171,12 @@ def run(data: Data, kind: str, first: int, then: int, seed: int) -> Outcome:
             house.close()
 
 
-def gate(data: Data, runs: int) -> None:
+def gate(data: Data, runs: int, sizes: Sequence[tuple[int, int]]) -> None:
     """The table of what was refused."""
     smallest = int(np.bincount(data.y).min())
     print(f"\n{data.name}: {len(data.names)} labels, {runs} runs; refused, in per cent")
     print(f"{'first, then':14}" + "".join(f"{kind:>12}" for kind in KINDS))
-    for first, then in SIZES:
+    for first, then in sizes:
         if first + then > smallest:
             print(f"{first}, {then}: too few pictures, {smallest} of a label")
             continue
@@ -218,6 +226,9 @@ def main() -> None:
         "--data", type=Path, nargs="+", required=True, help="folders of pictures, or .npz files"
     )
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("FIRST", "THEN"), help="one line of the table only"
+    )
     parser.add_argument("--extractor", type=Path, default=CARD, help="its card (default: the embedded one)")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -225,7 +236,7 @@ def main() -> None:
         data = Data(path, lambda: FeatureExtractor(load_card(given.extractor)))
         if data.elsewhere.any():
             truth(data, max(1, given.runs // 20))
-        gate(data, given.runs)
+        gate(data, given.runs, [tuple(given.size)] if given.size else SIZES)
 
 
 if __name__ == "__main__":

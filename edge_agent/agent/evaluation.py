@@ -100,7 +100,7 @@ class Evaluation:
     """The current version learned from samples that have since been removed."""
     learned: Comparison | None = None
     """Both versions on samples that both learned, each as if it had not (leave-one-out); None where it cannot be
-    had."""
+    had, and where enough are held out."""
     suspicion: Suspicion | None = None
     """None when there is no current version, or nobody can say what a sample looks like without having learned it."""
     evidence: Evidence | None = None

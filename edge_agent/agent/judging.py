@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.agent.evaluation import Comparison, Evaluation, Suspicion, compare, on_common_labels
 from edge_agent.agent.publishing import learned_samples, probabilities
 from edge_agent.agent.split import Split, judges
+from edge_agent.agent.verdict import MIN_JUDGES
 from edge_agent.errors import DamagedError
 from edge_agent.ml.contradictions import contradiction, unlearned
 from edge_agent.ml.evidence import evidence
@@ -70,12 +71,13 @@ def judge(
         return evaluation
     changed = [digest for digest in parts.training if then.get(digest) != stored[digest]]
     kept = [digest for digest in parts.training if then.get(digest) == stored[digest]]
+    few = evaluation.common is None or evaluation.common.count < MIN_JUDGES
     known = {digest: sample for digest in held_out[:MOST_KEPT] if (sample := sample_of(digest)) is not None}
     changed += [digest for digest, sample in known.items() if sample.added_at > current.created]
     return replace(
         evaluation,
         suspicion=_suspicion(candidate, serving, then, changed[:MOST_CHANGED], sample_of),
-        learned=_on_kept(candidate, serving, kept[:MOST_KEPT]),
+        learned=_on_kept(candidate, serving, kept[:MOST_KEPT]) if few else None,
     )
 
 

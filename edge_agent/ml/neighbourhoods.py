@@ -62,7 +62,7 @@ class Neighbourhoods:
         n, coef = float(state.counts[c]), state.directions(recipe.shrinkage)
         Q = state.total * one.products(state.ridge(recipe.shrinkage) * state.total)
         R = one.x @ coef
-        V = (state.means - state.centre) @ coef
+        V = self._between_means
         own = R[:, c]
         # d_a' P d_b of all pairs; below d_a' P u, u the first row minus each mean.
         D = Q - own[:, None] - own + V[c, c]
@@ -120,6 +120,12 @@ class Neighbourhoods:
             return np.asarray(cosines)
 
         return answer
+
+    @cached_property
+    def _between_means(self) -> Matrix:
+        """mu' A^-1 mu [C, C] of the means from the centre."""
+        state = self._state
+        return np.asarray((state.means - state.centre) @ state.directions(self._recipe.shrinkage))
 
     def _between(self, ridge: float) -> Matrix:
         """I + B (Sw + r I)^-1 B' [C, C], B the spread of the means."""
