@@ -232,9 +232,9 @@ class Probation:
                     yield self._serving.model_for(number)
 
     def _note(self, bad: Version, because: str) -> None:
-        """In the journal and for the next start; a full disk must not keep anybody from a sound version."""
+        """In the journal, too."""
+        self._write()
         try:
-            self._write()
             self._store.record_update(
                 state="rolled_back",
                 version=bad.number,
@@ -246,10 +246,13 @@ class Probation:
             log.warning("that version %d was taken back cannot be noted: %s", bad.number, error)
 
     def _write(self) -> None:
+        """For the next start; a full disk keeps nobody from a version."""
         back = self.taken_back
-        self._store.set_meta(
-            NOTE, json.dumps({"watched": self._watched, "taken_back": asdict(back) if back else None})
-        )
+        note = {"watched": self._watched, "taken_back": asdict(back) if back else None}
+        try:
+            self._store.set_meta(NOTE, json.dumps(note))
+        except StoreError as error:
+            log.warning("the probation of a version cannot be noted: %s", error)
 
     def _read(self) -> None:
         try:
