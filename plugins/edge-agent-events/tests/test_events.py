@@ -169,7 +169,7 @@ def test_facts_are_plain_values(tmp_path):
     assert version["version"]["path"] == "models/versions/000003"
     assert training["training"]["metrics"] == {"loss_value": 0.5, "accuracy": None}
     assert evaluated["evaluation"] == {"candidate": {"accuracy": 0.9}}
-    assert evaluated["decision"] == {"answer": True, "reason": "better"}
+    assert evaluated["decision"] == {"answer": True, "reason": "better", "basis": ""}
 
 
 def test_unknown_kinds_of_facts_are_told_as_text(tmp_path):
