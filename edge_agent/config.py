@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
 from edge_agent.errors import ConfigError
+from edge_agent.sections import convert_section, problem_at, suggest
 
-_S = TypeVar("_S", bound=Struct)
+PluginsCheck = Callable[["PluginsConfig"], Iterable[str]]
+"""What finds the problems of `[plugins.x]`, which only the plugins know."""
 
 
 LONGEST_SECONDS = 7 * 86400.0
@@ -164,10 +165,12 @@ class Config(Section, frozen=True, kw_only=True):
     plugins: PluginsConfig = PluginsConfig()
 
 
-def load_config(path: Path | None) -> Config:
+def load_config(path: Path | None, check_plugins: PluginsCheck | None = None) -> Config:
     """Read a TOML file; `None` gives the defaults.
 
-    Raises `ConfigError` that carries every problem, each with the path of the key it is about.
+    `check_plugins` is asked when there are problems already, so that those of `[plugins.x]` are told with them;
+    where there are none, whoever loads the plugins finds theirs. Raises `ConfigError` that carries every
+    problem, each with the path of the key it is about.
     """
     if path is None:
         return Config()
@@ -182,10 +185,12 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
-    return parse_config(data, source=str(path))
+    return parse_config(data, source=str(path), check_plugins=check_plugins)
 
 
-def parse_config(data: Mapping[str, Any], *, source: str = "configuration") -> Config:
+def parse_config(
+    data: Mapping[str, Any], *, source: str = "configuration", check_plugins: PluginsCheck | None = None
+) -> Config:
     """Turn parsed TOML into a `Config`; every problem is collected before `ConfigError` is raised."""
     problems: list[str] = []
     sections: dict[str, Any] = {}
@@ -200,35 +205,10 @@ def parse_config(data: Mapping[str, Any], *, source: str = "configuration") -> C
         else:
             sections[name] = convert_section(known[name], value, f"{source}: {name}", problems)
     if problems:
+        if check_plugins is not None and "plugins" in sections:
+            problems += check_plugins(sections["plugins"])
         raise ConfigError(problems)
     return Config(**sections)
-
-
-def convert_section(kind: type[_S], data: Mapping[str, Any], where: str, problems: list[str]) -> _S | None:
-    """Turn one table into its struct `kind`, or return `None` when it has a problem.
-
-    What is wrong is added to `problems`, each with `where` and its key. Settings of plugins too.
-    """
-    before = len(problems)
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    for key, value in data.items():
-        if key not in fields:
-            problems.append(f"{where}.{key}: unknown key{suggest(key, fields)}")
-            continue
-        try:
-            msgspec.convert(value, fields[key].type)
-        except msgspec.ValidationError as error:
-            problems.append(_problem(f"{where}.{key}", error))
-    for name, field in fields.items():
-        if field.required and name not in data:
-            problems.append(f"{where}.{name}: missing; this key has no default")
-    if len(problems) > before:
-        return None
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:  # a rule that spans several keys
-        problems.append(_problem(where, error))
-        return None
 
 
 def _plugins_section(data: Mapping[str, Any], source: str, problems: list[str]) -> PluginsConfig:
@@ -240,25 +220,12 @@ def _plugins_section(data: Mapping[str, Any], source: str, problems: list[str]) 
             try:
                 disabled = msgspec.convert(value, tuple[str, ...])
             except msgspec.ValidationError as error:
-                problems.append(_problem(f"{source}: plugins.disabled", error))
+                problems.append(problem_at(f"{source}: plugins.disabled", error))
         elif isinstance(value, dict):
             settings[key] = value
         else:
             problems.append(f"{source}: plugins.{key}: expected a table, written [plugins.{key}]")
     return PluginsConfig(disabled=disabled, settings=settings)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown `word`: what was probably meant, or all that is known."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(names) or 'none'}"
-
-
-def _problem(where: str, error: msgspec.ValidationError) -> str:
-    """msgspec names the place inside a value at the end of its message; a person looks for it in front."""
-    text, _, inside = str(error).partition(" - at `$")
-    return f"{where}{inside.rstrip('`')}: {text[:1].lower()}{text[1:]}"
 
 
 def example_config() -> str:

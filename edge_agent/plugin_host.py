@@ -175,7 +175,9 @@ class PluginHost:
         # Built-in plugins come first here, so that a clash of names is told to the guest.
         for listener in reversed(self._listeners[hook]):
             with guest(listener.plugin, hook):
-                listener.call({"register": functools.partial(register, listener.plugin)})
+                answer = listener.call({"register": functools.partial(register, listener.plugin)})
+                if answer is not None:
+                    raise PluginError(f"expected calls of register(...) and None in the end, got {answer!r}")
         return collected
 
     # ------------------------------------------------------------------ decide, first answer wins

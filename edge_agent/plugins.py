@@ -8,15 +8,15 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import pluggy
 
-from edge_agent.config import PluginsConfig, convert_section, suggest
+from edge_agent.config import PluginsConfig
 from edge_agent.errors import ConfigError, PluginError
 from edge_agent.hookspecs import HOOK_NAMES, PROJECT, Hooks
 from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginReport, guest
+from edge_agent.sections import convert_section, is_section, suggest
 
-__all__ = ["PluginHost", "PluginReport", "load_plugins"]
+__all__ = ["PluginHost", "PluginReport", "load_plugins", "settings_problems"]
 
 
 def load_plugins(
@@ -78,6 +78,22 @@ def _by_name(
     return found
 
 
+def settings_problems(
+    config: PluginsConfig, entry_points: Iterable[metadata.EntryPoint] | None = None
+) -> list[str]:
+    """Every problem of `[plugins]` and the tables below it, for a configuration that is wrong elsewhere, too.
+
+    Plugins are imported and made, and nothing more. One that is broken itself has a line among the problems.
+    """
+    try:
+        load_plugins(config, built_in=[], entry_points=entry_points).close(timeout=0.0)
+    except ConfigError as error:
+        return list(error.problems)
+    except PluginError as error:
+        return [str(error)]
+    return []
+
+
 def _unknown_names(config: PluginsConfig, found: Mapping[str, metadata.EntryPoint]) -> list[str]:
     hint = "no plugin of this name is installed"
     problems = [
@@ -104,8 +120,10 @@ def _make(entry: metadata.EntryPoint, given: Mapping[str, Any] | None, problems:
     arguments = []
     if kind is None:
         problems += [no_settings] if given else []
-    elif not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        raise PluginError(f"plugin {entry.name!r}: Settings is {kind!r}; expected a kind of msgspec.Struct")
+    elif not is_section(kind):
+        raise PluginError(
+            f"plugin {entry.name!r}: Settings is {kind!r}; expected a kind of msgspec.Struct or a dataclass"
+        )
     else:
         settings = convert_section(kind, given or {}, f"plugins.{entry.name}", problems)
         if settings is None:
@@ -155,13 +173,16 @@ def _check_implementation(
         )
     spec = getattr(manager.hook, hook).spec
     assert spec is not None
+    first = (
+        next(iter(inspect.signature(function.__func__).parameters), "") if inspect.ismethod(function) else ""
+    )
+    if first in spec.argnames:
+        raise PluginError(f"{hook} is a method whose first argument is {first!r}; expected self before it")
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise PluginError(f"{hook} takes {parameter}; expected names among {', '.join(spec.argnames)}")
         if name not in spec.argnames:
-            raise PluginError(
-                f"{hook} has no argument {name!r}; expected names among {', '.join(spec.argnames)}"
-            )
+            raise PluginError(f"{hook} has no argument {name!r}{suggest(name, spec.argnames)}")
 
 
 def _listeners(manager: pluggy.PluginManager) -> list[tuple[str, Listener]]:

@@ -12,12 +12,10 @@ import pytest
 from edge_agent.config import (
     Config,
     DropFolderConfig,
-    Section,
-    convert_section,
+    PluginsConfig,
     example_config,
     load_config,
     parse_config,
-    suggest,
 )
 from edge_agent.errors import ConfigError
 
@@ -124,31 +122,23 @@ def test_settings_of_plugins_are_kept_as_they_are() -> None:
     assert config.plugins.settings == {"a": {"x": [1, {"y": 2}]}, "c": {}}
 
 
-class Guest(Section, frozen=True, kw_only=True):
-    """Settings of a plugin, with a rule that spans two keys."""
+def test_plugins_are_asked_when_something_else_is_wrong() -> None:
+    """The problems of `[plugins.x]` come with all others; without others whoever loads the plugins finds them."""
+    asked: list[dict[str, Any]] = []
 
-    low: int
-    high: int = 10
+    def check(plugins: PluginsConfig) -> list[str]:
+        asked.append(plugins.settings)
+        return ["plugins.x.port: expected `int`, got `str`"]
 
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError("low is above high")
-
-
-def test_missing_keys_and_spanning_rules_are_reported() -> None:
-    """A section without a needed key, and one whose keys contradict each other, come back as None."""
-    found: list[str] = []
-    assert convert_section(Guest, {}, "g", found) is None
-    assert convert_section(Guest, {"low": 11}, "g", found) is None
-    assert convert_section(Guest, {"low": 1}, "g", found) == Guest(low=1)
-    assert found == ["g.low: missing; this key has no default", "g: low is above high"]
-
-
-def test_suggestions_help() -> None:
-    """A near word is suggested; otherwise all that is known is named."""
-    assert suggest("trehads", ["threads", "name"]) == ", did you mean 'threads'?"
-    assert suggest("x", ["b", "a"]) == "; known are a, b"
-    assert suggest("x", []) == "; known are none"
+    assert parse_config({"plugins": {"x": {"port": "a"}}}, check_plugins=check).plugins.settings["x"]
+    assert asked == []
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"plugins": {"x": {"port": "a"}}, "updat": {}}, check_plugins=check)
+    assert asked == [{"x": {"port": "a"}}]
+    assert [problem.partition(",")[0] for problem in caught.value.problems] == [
+        "configuration: [updat]: unknown section",
+        "plugins.x.port: expected `int`",
+    ]
 
 
 def test_the_example_names_every_key_with_its_default() -> None:

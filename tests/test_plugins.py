@@ -12,7 +12,7 @@ from edge_agent.config import PluginsConfig
 from edge_agent.errors import ConfigError, PluginError
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, QUESTIONS, Hooks, hookimpl
 from edge_agent.ml.update import TrainingEvent
-from edge_agent.plugins import PluginReport, load_plugins
+from edge_agent.plugins import PluginReport, load_plugins, settings_problems
 
 PATIENCE = 10.0
 
@@ -136,6 +136,58 @@ def test_class_without_settings_is_made_without_arguments(guests):
     assert guests.load().label_sample("p.jpg", "cat") == "dog"
 
 
+def test_settings_may_be_a_dataclass(guests):
+    """A class is made with it as with a struct, and its problems have the same paths."""
+    guests.add(
+        "x",
+        """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Settings:
+    name: str = "dog"
+
+class Plugin:
+    Settings = Settings
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    @hookimpl
+    def label_sample(self):
+        return self.settings.name
+""",
+        "Plugin",
+    )
+
+    assert guests.load().label_sample("p.jpg", "cat") == "dog"
+    assert guests.load({"x": {"name": "fox"}}).label_sample("p.jpg", "cat") == "fox"
+    with pytest.raises(ConfigError, match=r"plugins\.x\.name: expected `str`, got `int`"):
+        guests.load({"x": {"name": 3}})
+
+
+def test_problems_of_settings_are_told_without_raising(guests):
+    """For a configuration that is wrong elsewhere, too; a broken plugin has a line of its own."""
+    guests.add("x", LISTENER)
+    assert settings_problems(PluginsConfig(), guests.entry_points) == []
+    wrong = PluginsConfig(settings={"x": {"a": 1}})
+    assert settings_problems(wrong, guests.entry_points) == ["plugins.x: this plugin takes no settings"]
+
+    guests.add("bad", "import no_such_library_anywhere")
+    (line,) = settings_problems(wrong, guests.entry_points)
+    assert line.startswith("plugin 'bad': importing it: ModuleNotFoundError")
+
+
+def test_registration_that_returns_something_is_refused(guests):
+    """A list of things that nobody would ever look at is not lost in silence."""
+    guests.add("x", "@hookimpl\ndef register_heads(register):\n    return [int]\n")
+
+    with pytest.raises(
+        PluginError, match=r"plugin 'x': register_heads: expected calls of register\(\.\.\.\)"
+    ):
+        guests.load().register_heads()
+
+
 def test_all_problems_of_the_settings_at_once(guests):
     """Every problem of every plugin's table is in one `ConfigError`, each with the path of its key."""
     guests.add("plain", LISTENER)
@@ -247,7 +299,7 @@ def test_plugin_that_cannot_be_imported_stops_the_start(guests, source, cause):
         (
             "@hookimpl\ndef agent_stopping(resaon): pass",
             "",
-            "agent_stopping has no argument 'resaon'; .* reason",
+            "agent_stopping has no argument 'resaon', did you mean 'reason'?",
         ),
         ("@hookimpl\ndef agent_stopping(**facts): pass", "", r"agent_stopping takes \*\*facts; .* reason"),
         ("@hookimpl(wrapper=True)\ndef label_sample():\n    return (yield)", "", "label_sample is a wrapper"),
@@ -259,7 +311,17 @@ def test_plugin_that_cannot_be_imported_stops_the_start(guests, source, cause):
         (
             "class P:\n    Settings = dict",
             "P",
-            "Settings is <class 'dict'>; expected a kind of msgspec.Struct",
+            "Settings is <class 'dict'>; expected a kind of msgspec.Struct or a dataclass",
+        ),
+        (
+            "@hookimpl\ndef label_sample(picture): pass",
+            "",
+            "label_sample has no argument 'picture'; known are folder_label, path",
+        ),
+        (
+            "class P:\n    @hookimpl\n    def agent_stopping(reason): pass",
+            "P",
+            "agent_stopping is a method whose first argument is 'reason'; expected self before it",
         ),
         ("class P:\n    def __init__(self): raise OSError('no port')", "P", "making it: OSError: no port"),
         ("class P:\n    def __init__(self, x): pass", "P", "making it: TypeError: "),

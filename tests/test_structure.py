@@ -119,6 +119,7 @@ STOREYS = """
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records
     config | hookspecs | ml.augmentation | ml.feature_extractors
+    sections
     errors
 """
 """Top to bottom.  A room imports from storeys below its own, never from its own and never from above."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edge_agent.agent.agent import Agent
     from edge_agent.agent.asking import Ask
-    from edge_agent.config import Config
+    from edge_agent.config import Config, PluginsConfig
     from edge_agent.ml.augmentation import AugmentationSettings
     from edge_agent.ml.feature_extractors import FeatureExtractorType
     from edge_agent.ml.feature_source import FeatureSource
@@ -59,7 +59,12 @@ class Settings:
         """The parsed configuration.  Raises `ConfigError`."""
         from edge_agent.config import load_config
 
-        return load_config(self.config_path)
+        def plugin_problems(plugins: PluginsConfig) -> list[str]:
+            from edge_agent.plugins import settings_problems
+
+            return settings_problems(plugins)
+
+        return load_config(self.config_path, plugin_problems)
 
     def plugins(self, extra: Sequence[tuple[str, object]] = ()) -> PluginHost:
         """Load the plugins, and `extra` listeners of the command itself.  Raises `PluginError`, `ConfigError`."""

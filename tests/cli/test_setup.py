@@ -97,6 +97,14 @@ class TestCheck:
         done = shell.run("config", "check", tmp_path / "none.toml")
         assert (done.status, "no such file" in done.err) == (2, True)
 
+    def test_settings_of_plugins_are_checked_with_the_rest(self, shell: Shell, tmp_path: Path) -> None:
+        """A wrong key of the agent's and one of a plugin's are told by one check, each with its path."""
+        file = tmp_path / "bad.toml"
+        file.write_text("[update]\nquiet = 1\n[plugins.no-such-plugin]\nkey = 1\n")
+        one, other = shell.run("config", "check", file).err.splitlines()
+        assert "update.quiet: unknown key" in one
+        assert "plugins.no-such-plugin: no plugin of this name is installed" in other
+
     def test_it_checks_the_defaults_without_a_home(self, shell: Shell) -> None:
         """Nothing is needed and nothing is made."""
         assert "no problems" in shell.run("config", "check").out

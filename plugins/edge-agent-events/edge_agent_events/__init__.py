@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edge_agent import Decision, hookimpl
-from edge_agent.config import suggest
 from edge_agent.hookspecs import OBSERVATIONS
+from edge_agent.sections import suggest
 from edge_agent_events.lines import event_line
 from edge_agent_events.places import LineFile, Program
 
