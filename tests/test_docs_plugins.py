@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import json
+import os
 import re
 import sys
 import time
@@ -11,15 +14,18 @@ import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from edge_agent.agent.policy import UpdateSituation
-from edge_agent.config import PluginsConfig, parse_config
+from edge_agent.config import ExtractorConfig, PicturesConfig, PluginsConfig, parse_config
 from edge_agent.errors import ConfigError
 from edge_agent.hookspecs import HOOK_NAMES, hookimpl
 from edge_agent.plugins import load_plugins
 from edge_agent.testing import HEAD_CHECKS
+from edge_agent.vision.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "docs" / "plugins.md"
@@ -137,6 +143,8 @@ def test_all_code_has_a_name():
         "edge_agent_night.py",
         "edge_agent_hello.py",
         "edge_agent_centres.py",
+        "edge_agent_tiles.py",
+        "edge_agent_tiles_backend.py",
         "test_edge_agent_centres.py",
         "test_edge_agent_lamp.py",
     }
@@ -241,3 +249,32 @@ def test_hello_adds_a_command(site):
     done = CliRunner().invoke(command, ["Anna"])
 
     assert (command.name, done.output) == ("hello", "Hello, Anna.\n")
+
+
+def test_the_backend_of_the_guide_looks_at_pictures(site, tmp_path):
+    """The plugin offers a card, the engine imports the class, and the features are what the matrix makes."""
+    side, n_features = 4, 5
+    matrix = np.random.default_rng(0).normal(size=(side * side * 3, n_features)).astype(np.float32)
+    np.save(tmp_path / "tiles.npy", matrix)
+    card = {
+        "name": "tiles",
+        "file": "tiles.npy",
+        "sha256": hashlib.sha256((tmp_path / "tiles.npy").read_bytes()).hexdigest(),
+        "n_features": n_features,
+        "input": {"width": side, "height": side, "mean": 127.5, "std": 127.5},
+    }
+    (tmp_path / "tiles.json").write_text(json.dumps(card))
+    Image.new("RGB", (side, side), (255, 0, 255)).save(tmp_path / "pink.png")
+
+    host = load("tiles = edge_agent_tiles:Tiles", {"card": str(tmp_path / "tiles.json"), "gain": 2.0})
+    engine = Engine(host.register_extractors()["tiles"], PicturesConfig(), ExtractorConfig())
+    try:
+        (seen,) = engine.extract([(None, os.open(tmp_path / "pink.png", os.O_RDONLY))])
+    finally:
+        engine.close()
+
+    assert seen.error is None
+    pink = np.tile([1.0, -1.0, 1.0], side * side)
+    np.testing.assert_allclose(seen.features, 2 * pink @ matrix, rtol=1e-5)
+    assert engine.facts.fingerprint == f"tiles:{card['sha256'][:16]}:pre1:tiles-1.0:gain2.0"
+    assert "edge_agent_tiles_backend" not in sys.modules

@@ -76,7 +76,7 @@ STOREYS = """
     ml.feature_cache | ml.classifier_parameters | ml.jobs
     ml.model | ml.quarantine | vision.card_draft | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
-    vision.witness
+    vision.backend | vision.witness
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.contradictions
@@ -137,7 +137,7 @@ DOORS = {
     "fcntl": {"store.lock"},
     "matplotlib": {"report.plots"},
     # What is imported by a text escapes the storeys: the public names, lazy commands, the runtime of two names.
-    "importlib.import_module": {"ml.kinds", "", "cli", "vision.runtime"},
+    "importlib.import_module": {"ml.kinds", "", "cli", "vision.backend", "vision.runtime"},
     "pluggy": {"hookspecs", "plugins"},
     "rich": {"cli", "cli.*"},
     "signal": {"agent.daemon", "vision.worker"},
@@ -175,6 +175,7 @@ ENGINE_SIDE = (
     "PIL",
     "ai_edge_litert",
     "edge_agent.vision.augmentation",
+    "edge_agent.vision.backend",
     "edge_agent.vision.extractor",
     "edge_agent.vision.extractor_stage",
     "edge_agent.vision.image_values",
@@ -219,6 +220,7 @@ BOUNDARIES = {
     "ml.task",
     "plugin_host",
     "plugins",
+    "vision.backend",
 }
 """Where a defect in anybody's code ends: plugins, the agent's step, `main`, a task's or a request's
 thread, a batch provider."""

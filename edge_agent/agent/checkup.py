@@ -133,7 +133,8 @@ class Checkup:
             return Check(name, "problem", f"it starts and cannot look at a picture: {seen.error}")
         again = self._engine.restarts
         lost = f"; it had to be started again {again} times, mostly for damaged pictures" if again else ""
-        return Check(name, "ok", f"{facts.name} on {facts.runtime}, delegate {facts.delegate}{lost}")
+        what = f"{facts.name} on {facts.runtime}, delegate {facts.delegate}{lost}"
+        return Check(name, "warning", f"{what}: {facts.notice}") if facts.notice else Check(name, "ok", what)
 
     def _version(self) -> Check:
         name, version = "version", self._serving.version

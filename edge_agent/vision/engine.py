@@ -49,6 +49,8 @@ class EngineFacts:
     runtime: str
     delegate: str
     pid: int
+    notice: str = ""
+    """What the owner should know of it, in one line; mostly empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +159,16 @@ class Engine:
                     )
             self._child = child
             self.facts = EngineFacts(
-                ready.name, ready.fingerprint, ready.n_features, ready.runtime, ready.delegate, ready.pid
+                ready.name,
+                ready.fingerprint,
+                ready.n_features,
+                ready.runtime,
+                ready.delegate,
+                ready.pid,
+                ready.notice,
             )
+            if ready.notice:
+                log.warning("the extractor %s: %s", ready.name, ready.notice)
         return self.facts
 
     def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:

@@ -25,7 +25,7 @@ from edge_agent.vision.fused_input import add_pixel_input
 from edge_agent.vision.graft import Graft
 from edge_agent.vision.graph import read_graph
 from edge_agent.vision.model_metadata import ModelCard, metadata_bytes, with_files
-from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.preprocessing import TFLITE, ExtractorCard
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """What the one input and the one output are called in the file's signature."""
@@ -134,6 +134,10 @@ def _check_labels(labels: Sequence[str], head: Head) -> None:
 
 
 def _body(card: ExtractorCard) -> bytes:
+    if card.backend != TFLITE:
+        raise ExtractorError(
+            f"{card.path}: is run by {card.backend}; only a TFLite extractor can be exported"
+        )
     try:
         data = card.path.read_bytes()
     except OSError as error:

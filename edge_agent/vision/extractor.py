@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from edge_agent.errors import ExtractorError
 from edge_agent.vision.preprocessing import (
-    PREPROCESSING_VERSION,
     ExtractorCard,
     Preprocessor,
     dequantised,
+    fingerprint_of,
 )
 from edge_agent.vision.runtime import load_interpreter
 
@@ -30,7 +30,7 @@ class FeatureExtractor:
 
     def __init__(self, card: ExtractorCard, *, runtime: str = "auto", threads: int = 1) -> None:
         self.card = card
-        model = _verified(card)
+        model = read_model(card)
         try:
             interpreter = load_interpreter(model, runtime=runtime, threads=threads, output=card.output)
         except ExtractorError as error:
@@ -51,10 +51,8 @@ class FeatureExtractor:
         )
         self.runtime = interpreter.facts
         self.delegate = DELEGATE
-        self.fingerprint = (
-            f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}:{self.runtime.release}:{DELEGATE}"
-            + ("" if card.output is None else f":{card.output}")
-        )
+        self.notice = ""
+        self.fingerprint = fingerprint_of(card, self.runtime.release, DELEGATE)
         """Equal for two extractors exactly when their features may be compared."""
 
     def extract(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -77,7 +75,11 @@ class FeatureExtractor:
         self.extract(np.full((height, width, 3), 127, dtype=np.uint8))
 
 
-def _verified(card: ExtractorCard) -> bytes:
+def read_model(card: ExtractorCard) -> bytes:
+    """The bytes of a card's model file, seen to be the file that the card describes.
+
+    Raises `ExtractorError` that names the file and what is wrong.
+    """
     try:
         model = card.path.read_bytes()
     except OSError as error:

@@ -20,7 +20,7 @@ from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey
 from edge_agent.ml.pixels import MLPixelFormat
 from edge_agent.ml.values import MLFeatureType, MLFeatureValue
 from edge_agent.vision.extractor import FeatureExtractor
-from edge_agent.vision.preprocessing import PREPROCESSING_VERSION, ExtractorCard, card_from, load_card
+from edge_agent.vision.preprocessing import PREPROCESSING_VERSION, TFLITE, ExtractorCard, card_from, load_card
 
 IMAGE = "image"
 REMEMBERED = 64
@@ -40,6 +40,11 @@ class ExtractorStage:
     def __init__(self, card: ExtractorCard, *, runtime: str = "auto", threads: int = 1) -> None:
         if not card.path.is_file():
             raise MLModelError(MLModelErrorCode.IO, f"{card.path}: cannot be read: there is no such file")
+        if card.backend != TFLITE:
+            raise MLModelError(
+                MLModelErrorCode.CUSTOM_MODEL,
+                f"{card.path}: is run by {card.backend}; only a TFLite extractor can be a part of a model",
+            )
         self._card = card
         self._runtime = runtime
         self._threads = threads

@@ -20,6 +20,12 @@ PREPROCESSING_VERSION = 1
 scaled down while decoding to no less than twice that size.
 """
 
+TFLITE = "tflite"
+"""The backend that is built in."""
+
+BACKEND = r"^(tflite|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)$"
+"""How a backend is named: the built-in one, or a class in a module of a plugin."""
+
 Channels = float | tuple[float, float, float]
 Side = Annotated[int, Meta(ge=1, le=2048)]
 
@@ -44,12 +50,16 @@ class ExtractorCard(Struct, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     path: Path
-    """The .tflite file."""
+    """The model's file."""
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     n_features: Annotated[int, Meta(ge=1, le=MAX_FEATURES)]
     input: InputCard
     output: str | None = None
     """The name of the output that is the features, in a model with several; None: it has only one."""
+    backend: Annotated[str, Meta(pattern=BACKEND)] = TFLITE
+    """What runs the model: `tflite`, or a plugin's class as `module:Class`, which only the engine process imports."""
+    options: dict[str, Any] = {}
+    """What a plugin tells its backend; plain JSON."""
 
     @property
     def width(self) -> int:
@@ -100,6 +110,20 @@ def load_card(path: Path) -> ExtractorCard:
     if not isinstance(file, str) or Path(file).name != file:
         raise ExtractorError(f"{path}: `file` must name the model file that lies beside the card")
     return card_from(data, path=path.parent / file, source=str(path))
+
+
+def fingerprint_start(card: ExtractorCard) -> str:
+    """The part of a fingerprint that is known before anything is loaded."""
+    return f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}:"
+
+
+def fingerprint_of(card: ExtractorCard, release: str, delegate: str) -> str:
+    """What names the features of a card's model, by what runs it and where, as in `litert-2.3` and `cpu`.
+
+    Equal for two extractors exactly when their features may be compared.
+    """
+    output = "" if card.output is None else f":{card.output}"
+    return f"{fingerprint_start(card)}{release}:{delegate}{output}"
 
 
 class Preprocessor:

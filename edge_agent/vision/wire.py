@@ -39,6 +39,8 @@ class Ready(Struct, frozen=True, tag="ready"):
     runtime: str
     delegate: str
     pid: int
+    notice: str = ""
+    """What the owner should know of it, such as that it is slower than asked for."""
 
 
 class Failed(Struct, frozen=True, tag="failed"):

@@ -29,7 +29,7 @@ from edge_agent.errors import ExtractorError, ImageError
 from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import images, wire
 from edge_agent.vision.augmentation import augmented
-from edge_agent.vision.extractor import FeatureExtractor
+from edge_agent.vision.backend import Extractor, open_extractor
 from edge_agent.vision.images import DecodedImage
 from edge_agent.vision.preprocessing import ExtractorCard
 
@@ -77,10 +77,9 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=settings.fd) as connection:
         try:
-            extractor = FeatureExtractor(
+            extractor = open_extractor(
                 settings.card, runtime=settings.extractor.runtime, threads=settings.extractor.threads
             )
-            extractor.warm_up()
         except ExtractorError as error:
             wire.send(connection, wire.Failed(str(error)))
             return 1
@@ -91,6 +90,7 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
             runtime=f"{extractor.runtime.name} {extractor.runtime.version}",
             delegate=extractor.delegate,
             pid=os.getpid(),
+            notice=extractor.notice,
         )
         try:
             wire.send(connection, ready)
@@ -214,7 +214,7 @@ def _allow_cpu(config: ExtractorConfig) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
 
 
-def _answer(connection: socket.socket, extractor: FeatureExtractor, seen: _Seen) -> None:
+def _answer(connection: socket.socket, extractor: Extractor, seen: _Seen) -> None:
     started = time.perf_counter()
     error, permanent, payload = seen.error, seen.permanent, b""
     if seen.image is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,6 +106,23 @@ def test_an_extractor_that_does_not_start(bench: Bench) -> None:
     assert "no runtime is installed" in message(bench, "extractor")
     assert states(bench)["extractor"] == "problem"
     assert bench.ask("checkup")["extractor"]["fingerprint"] is None
+
+
+class SlowEngine(FakeEngine):
+    """Works, and not as its owner asked."""
+
+    def start(self) -> EngineFacts:
+        """Say so."""
+        return replace(super().start(), notice="the GPU is away, so the CPU works")
+
+
+def test_what_an_extractor_has_to_say(bench: Bench) -> None:
+    """It works, so it is no problem; that it does not as asked is a warning."""
+    bench.engine_class = SlowEngine
+    bench.open()
+
+    assert "the GPU is away, so the CPU works" in message(bench, "extractor")
+    assert states(bench)["extractor"] == "warning"
 
 
 def test_a_damaged_version(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -209,6 +210,18 @@ def test_what_cannot_be_exported_says_why(card: ExtractorCard, testdata: Path, t
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="file"):
         exported(card, head, tmp_path / "file" / "x.tflite")
+
+
+def test_what_a_plugin_runs_is_not_exported(card: ExtractorCard, tmp_path: Path) -> None:
+    """A file for a TFLite runtime cannot hold a model of another one; nothing is written."""
+    foreign = msgspec.structs.replace(card, backend="other:Runtime")
+
+    with pytest.raises(
+        ExtractorError, match="is run by other:Runtime; only a TFLite extractor can be exported"
+    ):
+        exported(foreign, trained("lda", card.n_features), tmp_path / "fruit.tflite")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def _told(card: ExtractorCard) -> dict[str, Any]:
