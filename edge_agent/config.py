@@ -72,9 +72,9 @@ class PicturesConfig(Section, frozen=True, kw_only=True):
 class ExtractorConfig(Section, frozen=True, kw_only=True):
     """The frozen part that sees, and the process it runs in."""
 
-    name: Annotated[str, Meta(min_length=1, description="A registered extractor.")] = (
-        "efficientnet-lite0-int8"
-    )
+    name: Annotated[
+        str, Meta(description="A registered or added extractor; empty: as `edge-agent extractors use` says.")
+    ] = ""
     runtime: Annotated[
         Literal["auto", "litert", "tflite-runtime"],
         Meta(description="'auto' takes LiteRT where it is installed."),

@@ -81,7 +81,6 @@ def test_every_problem_is_reported_with_its_key() -> None:
         ("pictures", "max_file_bytes", 0),
         ("extractor", "threads", 0),
         ("extractor", "threads", True),
-        ("extractor", "name", ""),
         ("learning", "held_out_fraction", 0.6),
         ("learning", "parameters", [1]),
         ("update", "keep_versions", 1),

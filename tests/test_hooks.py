@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge_agent.agent.evaluation import compare
+from edge_agent.agent.extractors import BUILT_IN
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.config import Config, PluginsConfig, UpdateConfig
 from edge_agent.default_plugins import built_in_plugins
@@ -224,7 +225,7 @@ def register_extractors(register):
     assert set(cards) == {"efficientnet-lite0-int8", "mine"}
     card = cards["efficientnet-lite0-int8"]
     assert hashlib.sha256(card.path.read_bytes()).hexdigest() == card.sha256
-    assert Config().extractor.name in cards
+    assert BUILT_IN in cards
 
 
 def test_hook_register_heads(guests, load):

@@ -25,7 +25,8 @@ STOREYS = """
     cli.__main__ | testing
     cli
     cli.demo | cli.train
-    cli.export | cli.review | cli.training_summary
+    cli.extractors
+    cli.export | cli.extractor_trials | cli.review | cli.training_summary
     cli.doctor | cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
     cli.trained | cli.training_options
     cli.settings
@@ -57,8 +58,9 @@ STOREYS = """
     plugin_host
     mailbox
     agent.dropfolder | agent.traces | agent.refusals | agent.verdict
-    agent.checkup
+    agent.checkup | agent.specimens
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
+    agent.extractors
     ml.authoring
     ml.authoring.neighbors | ml.authoring.network
     ml.authoring.training
@@ -76,21 +78,24 @@ STOREYS = """
     ml.feature_cache | ml.classifier_parameters | ml.jobs
     ml.model | ml.quarantine | vision.card_draft | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
-    vision.backend | vision.witness
+    vision.adoption | vision.backend | vision.performance | vision.witness
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
-    ml.contradictions
-    ml.fits.auto | ml.label_errors | ml.evidence | ml.learning_curve | vision.thumbnail_maker
-    vision.comparison | vision.fused_head | vision.fused_input | vision.model_metadata
+    ml.contradictions | vision.inspection
+    ml.fits.auto | ml.label_errors | ml.evidence | ml.learning_curve | vision.scaling | vision.thumbnail_maker
+    vision.audition | vision.pooling
+    vision.comparison | vision.cutting | vision.fused_head | vision.fused_input | vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
     ml.heads.gradient_descent | ml.heads.logistic | ml.heads.mixed
     ml.heads.conformance
     ml.heads.features | ml.heads.knn | ml.heads.lda | ml.heads.network | ml.heads.softmax | ml.heads.trial
     ml.ports | ml.predicting | vision.runtime | vision.graph | vision.preprocessing | vision.images
+    vision.anatomy
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
     ml.discriminant
-    ml.recipes | ml.neighbourhoods | ml.unknowns
+    ml.soundness
+    ml.recipes | ml.neighbourhoods | ml.separation | ml.unknowns
     ml.left_out
     ml.linear_answers
     ml.scatter
@@ -152,6 +157,7 @@ DOORS = {
     | {"vision.wire", "vision.worker"},
     "sqlite3": {"store.database", "store.samples"},
     "subprocess": {
+        "vision.audition",
         "vision.child",
         "vision.comparison",
         "vision.engine",
@@ -180,6 +186,7 @@ ENGINE_SIDE = (
     "edge_agent.vision.extractor_stage",
     "edge_agent.vision.image_values",
     "edge_agent.vision.images",
+    "edge_agent.vision.performance",
     "edge_agent.vision.runtime",
     "edge_agent.vision.signatures",
     "edge_agent.vision.thumbnail_maker",

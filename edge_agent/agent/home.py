@@ -31,6 +31,16 @@ class Home:
         return self.path / "models"
 
     @property
+    def extractors_folder(self) -> Path:
+        """Extractors that were added, a folder for each."""
+        return self.path / "extractors"
+
+    @property
+    def choice_path(self) -> Path:
+        """The name of the extractor that was chosen by command."""
+        return self.path / "extractor.json"
+
+    @property
     def archive_folder(self) -> Path:
         """Pictures that were learned from, a folder for each label."""
         return self.path / "archive"

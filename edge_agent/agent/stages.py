@@ -13,6 +13,7 @@ from edge_agent.agent.answers import Answers
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.dropfolder import DropFolder
+from edge_agent.agent.extractors import added_cards, chosen_name, known_extractors
 from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.head_settings import head_problems
 from edge_agent.agent.home import Home
@@ -101,11 +102,12 @@ def open_stages(
     Raises `ConfigError` with every problem, `HomeError`, `HomeLockedError`, `StoreError` or `UserError`; what was
     opened by then is closed again.
     """
-    heads, extractors = plugins.register_heads(), plugins.register_extractors()
+    heads = plugins.register_heads()
+    extractors = known_extractors(home, plugins.register_extractors())
     problems = setup_problems(home, config, heads, extractors, drop_folder)
     if problems:
         raise ConfigError(problems)
-    card = extractors[config.extractor.name]
+    card = extractors[chosen_name(home, config)]
     home.make()
     with ExitStack() as closing:
         lock = ProcessLock(home.lock_path)
@@ -204,9 +206,11 @@ def setup_problems(
 ) -> list[str]:
     """What would keep an agent from working, every problem at once, each with the key it is about."""
     problems = []
-    if config.extractor.name not in extractors:
+    if (name := chosen_name(home, config)) not in extractors:
         known = ", ".join(sorted(extractors)) or "none"
-        problems.append(f"extractor.name: no extractor is named {config.extractor.name!r}; known are {known}")
+        because = added_cards(home)[1].get(name)
+        where = "extractor.name" if config.extractor.name else str(home.choice_path)
+        problems.append(f"{where}: {because or f'no extractor is named {name!r}; known are {known}'}")
     problems += head_problems(config.learning, heads)
     place, state = drop_folder.resolve(), home.path.resolve()
     if place == state or place in state.parents:

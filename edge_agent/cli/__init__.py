@@ -34,6 +34,7 @@ COMMANDS = {
     "status": "edge_agent.cli.status:status",
     "review": "edge_agent.cli.review:review",
     "doctor": "edge_agent.cli.doctor:doctor",
+    "extractors": "edge_agent.cli.extractors:extractors",
     "plugins": "edge_agent.cli.status:plugins",
 }
 """Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_agent.agent.extractors import identity, known_extractors
 from edge_agent.agent.home import Home
 from edge_agent.agent.serving import MODEL_FOLDER, same_extractor
 from edge_agent.cli.output import counted, json_option, print_json
@@ -90,7 +91,7 @@ def _of_agent(settings: Settings, number: int | None) -> _Chosen:
     version = _version(VersionRegistry(home.models_folder), number)
     plugins = settings.plugins()
     try:
-        card = _card(version, plugins.register_extractors().values())
+        card = _card(version, known_extractors(home, plugins.register_extractors()).values())
         model = MLModel.load(version.path / MODEL_FOLDER, heads=plugins.register_heads())
     finally:
         plugins.close()
@@ -111,7 +112,7 @@ def _of_session(folder: Path) -> _Chosen:
     outcome = session_outcome(folder)
     fingerprint = outcome.session.facts.fingerprint
     card = card_for(outcome.session.model_parameters.algorithm.feature_extractor)
-    if not same_extractor(fingerprint, _fingerprint(card)):
+    if not same_extractor(fingerprint, identity(card)):
         raise ExtractorError(
             f"{folder}: was trained on what {fingerprint!r} sees, which is not here any more"
         )
@@ -148,15 +149,9 @@ def _version(registry: VersionRegistry, number: int | None) -> Version:
     return version
 
 
-def _fingerprint(card: ExtractorCard) -> str:
-    from edge_agent.vision.preprocessing import PREPROCESSING_VERSION
-
-    return f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}"
-
-
 def _card(version: Version, cards: Iterable[ExtractorCard]) -> ExtractorCard:
     for card in cards:
-        if same_extractor(version.extractor_fingerprint, _fingerprint(card)):
+        if same_extractor(version.extractor_fingerprint, identity(card)):
             return card
     raise ExtractorError(
         f"version {version.number} was made with the extractor {version.extractor_name!r}, which no plugin"

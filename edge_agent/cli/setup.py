@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edge_agent.agent.extractors import known_extractors
 from edge_agent.agent.home import Home
 from edge_agent.agent.stages import setup_problems
 from edge_agent.cli.output import json_option, print_json
@@ -58,7 +59,7 @@ def check(settings: Settings, file: str | None, *, as_json: bool) -> None:
                 Home(checked.home),
                 checked.config,
                 plugins.register_heads(),
-                plugins.register_extractors(),
+                known_extractors(Home(checked.home), plugins.register_extractors()),
                 checked.drop_folder,
             )
         )

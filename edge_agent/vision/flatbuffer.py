@@ -21,6 +21,7 @@ _INT8 = struct.Struct("<b")
 
 _HEADER_BYTES = 8
 _TABLE_BYTES = 8
+_VTABLE_BYTES = 4
 
 
 class _Source:
@@ -80,6 +81,22 @@ class Table:
         """The numbers of the fields that are not left out."""
         most = max(0, (self._vtable_bytes - 4) // 2)
         return tuple(number for number in range(most) if self._field(number) is not None)
+
+    def inline(self) -> tuple[bytes, bytes]:
+        """Its vtable, and what stands in the table itself behind the distance to that, as they are."""
+        source = self._source
+        n_bytes = source.number(_UINT16, self._vtable + 2)
+        vtable = source.data[self._vtable : self._vtable + self._vtable_bytes]
+        values = source.data[self._at + _INT32.size : self._at + n_bytes]
+        source.spend(len(vtable) + len(values))
+        if (
+            len(vtable) < _VTABLE_BYTES
+            or len(vtable) % 2
+            or n_bytes < _INT32.size
+            or len(values) != n_bytes - 4
+        ):
+            raise DamagedError(f"the table at byte {self._at} does not end within the file")
+        return vtable, values
 
     @classmethod
     def root(cls, data: bytes, identifier: bytes) -> Self:

@@ -17,6 +17,7 @@ TAIL_ALIGNMENT = 64
 """The older file begins at a multiple of this, so that whatever was aligned in it still is."""
 
 _DATA_ALIGNMENT = 16
+_WIDEST = 8
 _VTABLE_HEADER = struct.Struct("<HH")
 _UINT16 = struct.Struct("<H")
 _UINT32 = struct.Struct("<I")
@@ -55,6 +56,15 @@ class Old:
 
 
 @dataclass(frozen=True)
+class Copied:
+    """A table of another file that holds numbers only: what `Table.inline` gave, and where it began there."""
+
+    vtable: bytes
+    values: bytes
+    place: int
+
+
+@dataclass(frozen=True)
 class NewTable:
     """Fields by their number in the schema."""
 
@@ -68,7 +78,7 @@ class Tables:
     items: Sequence[NewTable | Old]
 
 
-Reference = Text | Numbers | Tables | NewTable | Old
+Reference = Text | Numbers | Tables | NewTable | Old | Copied
 Field = Scalar | Reference
 
 
@@ -113,7 +123,10 @@ class _Writing:
         if isinstance(target, Old):
             self._into_tail.append((at, target.place))
             return
-        begin = self._table(target) if isinstance(target, NewTable) else self._vector(target)
+        if isinstance(target, Copied):
+            begin = self._copied(target)
+        else:
+            begin = self._table(target) if isinstance(target, NewTable) else self._vector(target)
         _UINT32.pack_into(self._bytes, at, begin - at)
 
     def _vector(self, target: Text | Numbers | Tables) -> int:
@@ -134,6 +147,14 @@ class _Writing:
         self._bytes += _UINT32.pack(count) + data
         self._pad_to(_UINT32.size)
         return begin
+
+    def _copied(self, table: Copied) -> int:
+        # As far from a multiple of the widest number as it was: what was aligned in it still is.
+        self._pad_to(_WIDEST, before=len(table.vtable) - table.place)
+        at = len(self._bytes) + len(table.vtable)
+        self._bytes += table.vtable + _INT32.pack(len(table.vtable)) + table.values
+        self._pad_to(_UINT32.size)
+        return at
 
     def _table(self, table: NewTable) -> int:
         # The widest fields first: then each is aligned once the table is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
@@ -18,6 +19,10 @@ RUNTIMES = {
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
 }
 """Each runtime's module and distribution; the first has by far the faster integer kernels on x86."""
+
+
+_MOST_WORDS = 300
+"""Letters of what a runtime says: it may say the same of every tensor."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,30 @@ def load_interpreter(
     return Interpreter(native, facts, output)
 
 
+def run_whole(
+    model: bytes, tensor: npt.NDArray[Any], *, inner: int | None = None, runtime: str = "auto"
+) -> list[npt.NDArray[Any]]:
+    """All outputs of a model with one input, or one inner tensor: loaded, run once, and slow.
+
+    An inner tensor is read with `experimental_preserve_all_tensors`: without it some files give what another
+    step left in its place. Raises `ExtractorError` with the runtime's own words when it refuses.
+    """
+    module, facts = _open_runtime(runtime)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the memory that this takes
+            native = module.Interpreter(
+                model_content=model, experimental_preserve_all_tensors=inner is not None
+            )
+        native.allocate_tensors()
+        native.set_tensor(native.get_input_details()[0]["index"], tensor)
+        native.invoke()
+        wanted = [inner] if inner is not None else [one["index"] for one in native.get_output_details()]
+        return [np.array(native.get_tensor(index)) for index in wanted]
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise ExtractorError(f"{facts.name} {facts.version} refused the model: {_words(error)}") from None
+
+
 def _open_runtime(runtime: str) -> tuple[ModuleType, RuntimeFacts]:
     wanted = list(RUNTIMES) if runtime == "auto" else [runtime]
     problems = []
@@ -191,4 +220,5 @@ def _ports(details: dict[str, dict[str, Any]]) -> dict[str, PortFacts]:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}..."

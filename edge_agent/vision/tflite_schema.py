@@ -43,13 +43,22 @@ class TensorField(IntEnum):
     BUFFER = 2
     NAME = 3
     QUANTIZATION = 4
+    IS_VARIABLE = 5
+    SPARSITY = 6
+    SHAPE_SIGNATURE = 7
+    HAS_RANK = 8
 
 
 class QuantizationField(IntEnum):
     """Fields of how numbers were quantised."""
 
+    LEAST = 0
+    MOST = 1
     SCALE = 2
     ZERO_POINT = 3
+    DETAILS_TYPE = 4
+    DETAILS = 5
+    DIMENSION = 6
 
 
 class BufferField(IntEnum):
@@ -68,6 +77,10 @@ class OperatorField(IntEnum):
     OUTPUTS = 2
     OPTIONS_TYPE = 3
     OPTIONS = 4
+    CUSTOM_OPTIONS = 5
+    CUSTOM_OPTIONS_FORMAT = 6
+    MUTATED = 7
+    INTERMEDIATES = 8
     LARGE_OPTIONS_OFFSET = 9
 
 
@@ -104,22 +117,30 @@ class TensorMapField(IntEnum):
 
 
 class Operator(IntEnum):
-    """Steps that are written here, which every TFLite runtime has, and the number of all that are not built in."""
+    """Steps that are written or looked for here, and the number of all that are not built in."""
 
     ADD = 0
+    AVERAGE_POOL_2D = 1
+    CONV_2D = 3
+    DEPTHWISE_CONV_2D = 4
     DEQUANTIZE = 6
     FULLY_CONNECTED = 9
+    L2_NORMALIZATION = 11
     LOGISTIC = 14
     MUL = 18
     RELU = 19
     RESHAPE = 22
     SOFTMAX = 25
     TANH = 28
+    CALL = 31
     CUSTOM = 32
+    PAD = 34
     GATHER = 36
     TRANSPOSE = 39
+    MEAN = 40
     SUB = 41
     DIV = 42
+    SQUEEZE = 43
     CAST = 53
     MAXIMUM = 55
     MINIMUM = 57
@@ -127,6 +148,9 @@ class Operator(IntEnum):
     SQRT = 75
     ABS = 101
     QUANTIZE = 114
+    IF = 118
+    WHILE = 119
+    CALL_ONCE = 129
 
 
 class OptionsType(IntEnum):
@@ -143,6 +167,7 @@ class OptionsType(IntEnum):
     REDUCER = 27
     SUB = 28
     DIV = 29
+    SQUEEZE = 30
     CAST = 37
     DEQUANTIZE = 38
     MAXIMUM_MINIMUM = 39

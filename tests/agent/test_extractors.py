@@ -1,0 +1,111 @@
+"""Added extractors lie in folders of their own; one name is chosen, and damage to one spoils no other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_agent.agent.extractors import (
+    BUILT_IN,
+    added_cards,
+    choose,
+    chosen_name,
+    identity,
+    keep_extractor,
+    known_extractors,
+    read_choice,
+)
+from edge_agent.agent.home import Home
+from edge_agent.config import Config, ExtractorConfig
+from edge_agent.default_plugins.extractors import CARD_PATH
+from edge_agent.errors import NotFoundError, UserError
+from edge_agent.vision.preprocessing import load_card
+
+
+@pytest.fixture(name="home")
+def _home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.make()
+    return home
+
+
+def add(home: Home, name: str, /, **more: object) -> None:
+    """An extractor with the card of the built-in one, or one that is changed."""
+
+    def fill(folder: Path) -> None:
+        data = json.loads(CARD_PATH.read_bytes()) | {"name": name, "file": f"{name}.tflite"} | more
+        (folder / f"{name}.json").write_bytes(msgspec.json.encode(data))
+        (folder / f"{name}.tflite").write_bytes(b"model")
+
+    keep_extractor(home, name, fill)
+
+
+def test_added_ones_stand_beside_registered_ones(home: Home) -> None:
+    """By name; a plugin's goes before an added one of the same name."""
+    card = load_card(CARD_PATH)
+    add(home, "mine")
+    add(home, BUILT_IN)
+
+    known = known_extractors(home, {BUILT_IN: card})
+
+    assert sorted(known) == [BUILT_IN, "mine"]
+    assert known[BUILT_IN] is card
+    assert known["mine"].path == home.extractors_folder / "mine" / "mine.tflite"
+    assert identity(known["mine"]) == "mine:ed1e64f453a683a3:pre1"
+
+
+def test_a_damaged_one_spoils_no_other(home: Home) -> None:
+    """It is left out, with the reason; so are temporary folders."""
+    add(home, "good")
+    add(home, "bad", n_features=0)
+    add(home, "other", name="else")
+    (home.extractors_folder / ".edge-agent-half").mkdir()
+
+    cards, broken = added_cards(home)
+
+    assert sorted(cards) == ["good"]
+    assert sorted(broken) == ["bad", "other"]
+    assert "n_features" in broken["bad"]
+
+
+def test_nothing_is_left_of_one_that_failed(home: Home) -> None:
+    """A folder appears whole or not at all, and never twice."""
+
+    def fail(folder: Path) -> None:
+        (folder / "half").write_bytes(b"")
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        keep_extractor(home, "mine", fail)
+    assert list(home.extractors_folder.iterdir()) == []
+    add(home, "mine")
+    with pytest.raises(UserError, match="already"):
+        add(home, "mine")
+
+
+def test_the_choice_is_one_name(home: Home) -> None:
+    """The built-in one at first, then what was chosen; the configuration goes first and is not overruled in silence."""
+    config, card = Config(), load_card(CARD_PATH)
+    known = {BUILT_IN: card, "mine": card}
+
+    assert chosen_name(home, config) == BUILT_IN
+    assert choose(home, config, "mine", known) == BUILT_IN
+    assert chosen_name(home, config) == "mine"
+    with pytest.raises(NotFoundError, match="known are"):
+        choose(home, config, "else", known)
+    named = Config(extractor=ExtractorConfig(name=BUILT_IN))
+    assert chosen_name(home, named) == BUILT_IN
+    with pytest.raises(UserError, match="goes first"):
+        choose(home, named, "mine", known)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"name": 3}', "{", '{"other": "x"}'])
+def test_a_damaged_choice_is_the_built_in_one(home: Home, text: str) -> None:
+    """It is logged, and nothing stops."""
+    home.choice_path.write_text(text)
+
+    assert read_choice(home) is None
+    assert chosen_name(home, Config()) == BUILT_IN
