@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edge_agent.errors import HomeError
 
+SUMS_FILE = "sums.npz"
+
 
 @dataclass(frozen=True)
 class Home:
@@ -23,7 +25,7 @@ class Home:
     @property
     def sums_path(self) -> Path:
         """Sums over the features, kept while no agent runs; made anew where it is missing."""
-        return self.path / "sums.npz"
+        return self.path / SUMS_FILE
 
     @property
     def models_folder(self) -> Path:

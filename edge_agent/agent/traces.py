@@ -18,7 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.agent.archive import DIGEST_PART
+from edge_agent.agent.home import SUMS_FILE
+from edge_agent.errors import StoreError
+from edge_agent.ml.summed import content_marks
 from edge_agent.store.quantised import decode_features
+from edge_agent.store.sums import marks_in
 
 DIGEST_LETTERS = 64
 _CHUNK_BYTES = 1 << 20
@@ -97,9 +101,25 @@ def search(home: Path, drop_folder: Path, traces: Sequence[Trace], label: str | 
             continue
         if sum_ in whole:
             found.places[here, "the picture"] = None
+        if path.name == SUMS_FILE and path.parent == home.absolute() and not _without(path, traces):
+            found.places[here, "the features, among its sums"] = None
         for hit in sorted(hits):
             found.places[here, needles[hit][1] if hit >= 0 else "the label"] = None
     return found
+
+
+def _without(path: Path, traces: Sequence[Trace]) -> bool:
+    """Whether a file of sums says that none of the samples is among those it sums up."""
+    gone = {
+        mark
+        for trace in traces
+        for row in trace.features
+        for mark in content_marks(decode_features(row)[None])
+    }
+    try:
+        return not gone & marks_in(path)
+    except StoreError:
+        return False
 
 
 def _files(roots: Sequence[Path], found: Found) -> Iterator[Path]:

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ CHECK_EVERY = 5000
 """After so many added, removed and relabelled samples (and as many as there are) the sums are made anew and
 compared."""
 _PROBES = 16
+# Whatever numpy and zipfile say of a file that is cut off, empty, foreign or has flipped bits.
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, OSError, RuntimeError),
+    *(MemoryError, zipfile.BadZipFile, zlib.error, StoreError),
+)
 
 Numbers = NDArray[np.int64]
 
@@ -132,7 +138,7 @@ class KeptSums:
         with self._lock:
             if self._statistics is None or self._saved or self._of is None:
                 return
-            write_file(self._path, _packed(self._of, self._statistics, self._members))
+            write_file(self._path, _packed(self._of, self._statistics, self._members, self._changes))
             self._saved = True
 
     # ------------------------------------------------------------------ with the lock held
@@ -242,12 +248,13 @@ class KeptSums:
             log.warning("%s: %s; the sums are made anew", self._path, error.strerror)
             return
         try:
-            statistics, members = _unpacked(data, self._of)
+            statistics, members, changes = _unpacked(data, self._of)
             self._probe(provider, statistics, members)
-        except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile, StoreError) as error:
+        except _UNREADABLE as error:
             log.warning("%s does not fit the samples (%s); the sums are made anew", self._path, error)
             return
         self._statistics, self._members, self._saved = statistics, members, True
+        self._changes = changes
 
     @staticmethod
     def _probe(provider: StoreBatchProvider, statistics: ClassStatistics, members: _Members) -> None:
@@ -282,11 +289,25 @@ def _blocks(
         yield rows, signed_root(X), content_marks(X)
 
 
-def _packed(of: tuple[int, int], statistics: ClassStatistics, members: _Members) -> bytes:
+def marks_in(path: Path) -> set[int]:
+    """The content marks of all samples whose sums a file holds; raises `StoreError` when it cannot be read."""
+    try:
+        return set(_arrays(path.read_bytes())["marks"].tolist())
+    except _UNREADABLE as error:
+        raise StoreError(f"{path}: {error}") from None
+
+
+def _packed(of: tuple[int, int], statistics: ClassStatistics, members: _Members, changes: int) -> bytes:
     classes, gram = statistics.classes, statistics.gram
     assert gram is not None
     names, codes = np.unique(members.labels.astype(str), return_inverse=True)
-    facts = {"format": FORMAT, "of": of, "classes": classes, "names": names.tolist()}
+    facts = {
+        "format": FORMAT,
+        "of": of,
+        "classes": classes,
+        "names": names.tolist(),
+        "changes": changes,
+    }
     file = io.BytesIO()
     np.savez(
         file,
@@ -301,9 +322,13 @@ def _packed(of: tuple[int, int], statistics: ClassStatistics, members: _Members)
     return file.getvalue()
 
 
-def _unpacked(data: bytes, of: tuple[int, int] | None) -> tuple[ClassStatistics, _Members]:
+def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
+        return {name: file[name] for name in file.files}
+
+
+def _unpacked(data: bytes, of: tuple[int, int] | None) -> tuple[ClassStatistics, _Members, int]:
+    arrays = _arrays(data)
     facts = json.loads(arrays["facts"].tobytes())
     if facts["format"] != FORMAT or tuple(facts["of"]) != of:
         raise ValueError("it is of another extractor or format")
@@ -316,7 +341,8 @@ def _unpacked(data: bytes, of: tuple[int, int] | None) -> tuple[ClassStatistics,
     counts = dict(zip(facts["classes"], arrays["counts"].tolist(), strict=True))
     if counts != _counted(labels):
         raise ValueError("its counts are not those of its samples")
-    return ClassStatistics.restore(counts, arrays["means"], arrays["gram"]), members
+    statistics = ClassStatistics.restore(counts, arrays["means"], arrays["gram"])
+    return statistics, members, int(facts["changes"])
 
 
 def _counted(labels: Sequence[str] | NDArray[np.object_]) -> dict[str, int]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_agent.agent.traces import Trace, search
-from edge_agent.store.samples import encode_features
+from edge_agent.ml.summed import content_marks
+from edge_agent.store.samples import decode_features, encode_features
 
 PICTURE = b"a picture " * 50
 DIGEST = hashlib.sha256(PICTURE).hexdigest()
@@ -46,8 +47,6 @@ def test_every_trace_is_found_wherever_it_lies(tmp_path: Path, data: bytes, what
 
 def test_features_as_numbers_are_found(tmp_path: Path) -> None:
     """A head that remembers its samples holds them as float32."""
-    from edge_agent.store.samples import decode_features
-
     np.save(tmp_path / "exemplars.npy", np.stack([np.zeros(1280, np.float32), decode_features(ROW)]))
 
     assert found(tmp_path, TRACE) == [("exemplars.npy", "features as numbers")]
@@ -115,3 +114,13 @@ def test_what_is_linked_is_not_followed_and_what_is_gone_meanwhile_is_no_error(t
     (tmp_path / "home" / "link").symlink_to(tmp_path / "secret")
 
     assert found(tmp_path / "home", TRACE) == []
+
+
+def test_a_sample_among_the_sums_is_found(tmp_path: Path) -> None:
+    """By the marks of those that are summed; a file that does not say so counts as found."""
+    other = encode_features(FEATURES[::-1].copy())
+    for row, left in ((ROW, True), (other, False)):
+        np.savez(tmp_path / "sums.npz", marks=np.array(content_marks(decode_features(row)[None]), np.uint32))
+        assert found(tmp_path, TRACE) == ([("sums.npz", "the features, among its sums")] if left else [])
+    (tmp_path / "sums.npz").write_bytes(b"no sums")
+    assert found(tmp_path, TRACE) == [("sums.npz", "the features, among its sums")]

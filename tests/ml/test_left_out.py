@@ -137,3 +137,18 @@ def test_what_is_most_of_a_class_is_no_burst(samples):
     )
 
     assert LeftOut(state_of(X, y), X, y).in_bursts(0.99).pieces == N
+
+
+def test_what_looks_much_alike_is_no_burst():
+    """Where all samples of a class have a cosine above 0.9, only those are linked that are far nearer than most."""
+    rng = np.random.default_rng(0)
+    X = np.abs(1.0 + 0.25 * rng.normal(size=(24, 40)))
+    X[1], X[13] = X[0] * 1.02, X[12] + 0.001
+    y = np.repeat([0, 1], 12)
+    U = X / np.linalg.norm(X, axis=1, keepdims=True)
+    assert (U @ U.T).min() > 0.85
+    Z = signed_root(X)
+    M = np.stack([Z[y == c].mean(axis=0) for c in range(2)])
+    left = LeftOut(State(np.array([12.0, 12.0]), M, SpannedScatter.from_rows(Z - M[y])), Z, y)
+
+    assert left.in_bursts(0.8).pieces == 22

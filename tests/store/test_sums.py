@@ -14,7 +14,7 @@ from edge_agent.ml.statistics import ClassStatistics
 from edge_agent.ml.summed import content_marks
 from edge_agent.ml.transforms import signed_root
 from edge_agent.store import sums as sums_module
-from edge_agent.store.sums import KeptSums, difference
+from edge_agent.store.sums import KeptSums, difference, marks_in
 
 D = 24
 LABELS = ("cat", "dog", "owl")
@@ -131,7 +131,9 @@ def test_they_are_there_again_after_a_restart(kept, store, fill, tmp_path, monke
     assert_those_of_the_store(again, store)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "label", "other samples", "drifted"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "empty", "method", "encrypted", "array", "text", "label", "other samples", "drifted"]
+)
 def test_a_file_that_does_not_fit_is_passed_over(damage, kept, store, fill, tmp_path, caplog):
     """Cut off, foreign, of other samples or with sums that cannot be: the sums are made anew, and the log says so."""
     fill(0, 40)
@@ -143,6 +145,17 @@ def test_a_file_that_does_not_fit_is_passed_over(damage, kept, store, fill, tmp_
     kept.save()
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage in ("method", "encrypted"):
+        data = bytearray(path.read_bytes())
+        for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            start = data.find(signature)
+            data[start + flags + (2 if damage == "method" else 0)] |= 99 if damage == "method" else 1
+        path.write_bytes(data)
+    elif damage == "array":
+        np.save(path, np.zeros(3))
+        path.with_name(path.name + ".npy").replace(path)
     elif damage == "text":
         path.write_bytes(b"no sums")
     elif damage == "label":
@@ -173,6 +186,22 @@ def test_drift_is_found_repaired_and_told(kept, store, fill, caplog, monkeypatch
     assert_those_of_the_store(kept, store)
 
 
+def test_drift_is_found_across_restarts(kept, store, fill, tmp_path, caplog, monkeypatch):
+    """Changes are counted from start to start: an agent that is often restarted compares too."""
+    monkeypatch.setattr(sums_module, "CHECK_EVERY", 10)
+    digests = fill(0, 40)
+    kept.follow(store.snapshot("fp").provider())
+    kept._statistics.gram[2, 1] += 1e-6
+    for label in ("owl", "cat", "dog", "owl"):
+        for digest in digests[:15]:
+            store.relabel(digest, label)
+        kept.follow(store.snapshot("fp").provider())
+        kept.save()
+        kept = KeptSums(tmp_path / "sums.npz")
+
+    assert "had drifted by" in caplog.text
+
+
 def test_forgetting_takes_the_file_away(kept, store, fill, tmp_path):
     """Nothing that knows a removed sample stays on disk; saved again it does not know it."""
     digests = fill(0, 10)
@@ -188,6 +217,12 @@ def test_forgetting_takes_the_file_away(kept, store, fill, tmp_path):
 
     with np.load(tmp_path / "sums.npz") as file:
         assert gone not in file["sequences"]
+    left = {
+        mark
+        for row in store.snapshot("fp").provider().arrays(slice(None))[0]
+        for mark in content_marks(row[None])
+    }
+    assert marks_in(tmp_path / "sums.npz") == left
 
 
 def test_who_stops_it_gets_nothing_half_done(kept, store, fill):
