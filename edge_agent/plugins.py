@@ -16,7 +16,7 @@ from edge_agent.hookspecs import HOOK_NAMES, PROJECT, Hooks
 from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginReport, guest
 from edge_agent.sections import convert_section, is_section, suggest
 
-__all__ = ["PluginHost", "PluginReport", "load_plugins", "settings_problems"]
+__all__ = ["PluginHost", "PluginReport", "load_plugins", "make_plugin", "settings_problems"]
 
 
 def load_plugins(
@@ -44,7 +44,7 @@ def load_plugins(
     reports: dict[str, PluginReport] = {}
     # The last to be registered is the first to be called.
     for name in sorted(set(found) - set(config.disabled), reverse=True):
-        plugin = _make(found[name], config.settings.get(name), problems)
+        plugin = make_plugin(found[name], config.settings.get(name), problems)
         if plugin is not None:
             dist = found[name].dist
             hooks = _register(manager, name, plugin)
@@ -106,8 +106,13 @@ def _unknown_names(config: PluginsConfig, found: Mapping[str, metadata.EntryPoin
     ]
 
 
-def _make(entry: metadata.EntryPoint, given: Mapping[str, Any] | None, problems: list[str]) -> object | None:
-    """The plugin behind an entry point, or None when its settings have problems."""
+def make_plugin(
+    entry: metadata.EntryPoint, given: Mapping[str, Any] | None, problems: list[str]
+) -> object | None:
+    """The plugin behind an entry point, made with its settings; None when these have `problems`.
+
+    Raises `PluginError` when it cannot be imported or made.
+    """
     with guest(entry.name, "importing it"):
         loaded = entry.load()
     no_settings = f"plugins.{entry.name}: this plugin takes no settings"

@@ -22,7 +22,11 @@ PACKAGE = Path(edge_agent.__file__).parent
 House = dict[str, str]
 
 STOREYS = """
-    cli.__main__ | testing
+    cli.__main__ | testing | testing.fixtures
+    testing.bench
+    testing.extractors | testing.plugins
+    testing.engine | testing.examples | testing.recorder
+    testing.clock
     cli
     cli.demo | cli.train
     cli.extractors
@@ -144,6 +148,7 @@ DOORS = {
     # What is imported by a text escapes the storeys: the public names, lazy commands, the runtime of two names.
     "importlib.import_module": {"ml.kinds", "", "cli", "vision.backend", "vision.runtime"},
     "pluggy": {"hookspecs", "plugins"},
+    "pytest": {"testing.fixtures"},
     "rich": {"cli", "cli.*"},
     "signal": {"agent.daemon", "vision.worker"},
     "socket": {

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from edge_agent.agent.agent import Agent
-from edge_agent.agent.requests import Request
 from edge_agent.agent.stages import Clocks
 from edge_agent.config import Config
 from edge_agent.default_plugins import built_in_plugins
 from edge_agent.hookspecs import hookimpl
 from edge_agent.plugins import load_plugins
-from edge_agent.testing import FakeClock, FakeEngine
+from edge_agent.testing import AgentBench, FakeEngine
 
 
 class Recorder:
@@ -68,19 +67,14 @@ class Recorder:
         self.events.append(("version_rolled_back", (version.number, previous)))
 
 
-class Bench:
-    """One agent at a time on one state directory, driven by hand."""
+class Bench(AgentBench):
+    """The bench of plugin authors with what only our own tests need: parts of an agent that is not open yet."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = folder / "home"
-        self.drop = folder / "drop"
-        self.drop.mkdir()
-        self.clock = FakeClock()
-        self.wall = FakeClock(1_800_000_000.0)
+        super().__init__(folder)
         self.recorder = Recorder()
         self.engines: list[FakeEngine] = []
         self.engine_class = FakeEngine
-        self.agent: Agent | None = None
 
     def open(
         self,
@@ -123,27 +117,6 @@ class Bench:
             make_engine=make_engine,
         )
 
-    def close(self) -> None:
-        """Close the agent, as an orderly end does."""
-        if self.agent is not None:
-            self.agent.close()
-            self.agent = None
-
-    def settle(self) -> None:
-        """Step until nothing is due, letting time pass as the agent asks for it."""
-        agent = self.agent
-        assert agent is not None
-        quiet = 0
-        for _ in range(400):
-            agent.step(patience_seconds=5.0 if agent.updating else 0.0)
-            if agent.updating:
-                continue
-            quiet = quiet + 1 if agent.idle() else 0
-            if quiet > 12:  # longer than the drop folder is polled apart
-                return
-            self.clock.advance(0.5)
-        raise AssertionError("the agent does not come to rest")
-
     def live(self, seconds: float) -> int:
         """Let time pass as `Agent.run` does, waiting exactly as long as the agent asks; how many steps it took."""
         agent = self.agent
@@ -157,19 +130,6 @@ class Bench:
             if not agent.updating:
                 self.clock.advance(min(patience, end - self.clock.now))
         return steps
-
-    def ask(self, name: str, **arguments: Any) -> Any:
-        """Put a question and return the answer; an update is stepped to its end."""
-        agent = self.agent
-        assert agent is not None
-        request = Request(name, arguments, arguments.pop("fds", []))
-        agent.ask(request)
-        for _ in range(200):
-            agent.step(patience_seconds=5.0 if agent.updating else 0.0)
-            if request.reply.done():
-                return request.reply.result()
-            self.clock.advance(0.5)
-        raise AssertionError(f"{name} is not answered")
 
     def predict(self, tmp: Path, text: str, **arguments: Any) -> dict[str, Any]:
         """Classify one text picture."""

@@ -17,11 +17,9 @@ from click.testing import CliRunner
 
 from edge_agent.config import PluginsConfig
 from edge_agent.errors import ConfigError
-from edge_agent.hookspecs import OBSERVATIONS, Decision
-from edge_agent.ml.update import TaskStateChange, TrainingEvent
+from edge_agent.hookspecs import OBSERVATIONS
 from edge_agent.plugins import load_plugins
-from edge_agent.store.registry import Version
-from edge_agent.store.samples import Rejection, Sample
+from edge_agent.testing import check_plugin, example_facts
 
 events = pytest.importorskip("edge_agent_events", reason="edge-agent-events is not installed")
 
@@ -35,72 +33,15 @@ NOON = 1795176000.25
 
 PATIENCE = 10.0
 
-SAMPLE = Sample(
-    digest="ab" * 32,
-    label="cat",
-    sequence=7,
-    added_at=NOON,
-    source_name="p1.jpg",
-    stored_path="archive/cat/p1.jpg",
-    size_bytes=1000,
-    width=640,
-    height=480,
-)
-REJECTION = Rejection(
-    path="drop/cat/p2.jpg", label="cat", reason="not a picture", stored_path="rejected/p2.jpg"
-)
-TRAINING = TrainingEvent(
-    task_identifier="t1",
-    event="epoch_end",
-    state="running",
-    metrics={"loss_value": 0.5},
-    parameters={"shrinkage": 0.3},
-)
-VERSION = Version(
-    number=3,
-    parent=2,
-    created=NOON,
-    labels=("cat", "dog"),
-    n_samples=40,
-    accuracy=None,
-    head="lda",
-    extractor_fingerprint="f",
-    path=Path("models/versions/000003"),
-    current=True,
-    n_features=4,
-    extractor_name="x",
-    parameters={},
-    metrics={},
-    agent_version="0",
-)
+pytest_plugins = ["edge_agent.testing.fixtures"]
 
-
-class FakeEvaluation:
-    """An evaluation as far as this plugin looks."""
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values."""
-        return {"candidate": {"accuracy": 0.9}}
-
-
-FACTS = {
-    "agent_started": {"home": "home", "version": None, "extractor": "x"},
-    "sample_ingested": {"sample": SAMPLE},
-    "sample_rejected": {"rejection": REJECTION},
-    "task_state_changed": {"change": TaskStateChange("t1", "running", "suspended")},
-    "training_begin": {"event": TRAINING},
-    "mini_batch_end": {"event": TRAINING},
-    "epoch_end": {"event": TRAINING},
-    "training_end": {"event": TRAINING},
-    "candidate_evaluated": {
-        "evaluation": FakeEvaluation(),
-        "decision": Decision(answer=True, reason="better"),
-    },
-    "version_published": {"version": VERSION},
-    "version_rolled_back": {"version": VERSION, "previous": 4},
-    "agent_stopping": {"reason": "asked"},
-}
+FACTS = {name: example_facts(name) for name in OBSERVATIONS}
 """What the agent tells with each event."""
+
+SAMPLE = FACTS["sample_ingested"]["sample"]
+REJECTION = FACTS["sample_rejected"]["rejection"]
+TRAINING = FACTS["epoch_end"]["event"]
+VERSION = FACTS["version_published"]["version"]
 
 COPY = """
 import sys
@@ -168,8 +109,11 @@ def test_facts_are_plain_values(tmp_path):
     assert (sample["sample"]["label"], sample["sample"]["width"]) == ("cat", 640)
     assert version["version"]["path"] == "models/versions/000003"
     assert training["training"]["metrics"] == {"loss_value": 0.5, "accuracy": None}
-    assert evaluated["evaluation"] == {"candidate": {"accuracy": 0.9}}
-    assert evaluated["decision"] == {"answer": True, "reason": "better", "basis": ""}
+    assert evaluated["evaluation"] == json.loads(
+        json.dumps(FACTS["candidate_evaluated"]["evaluation"].to_json())
+    )
+    decision = FACTS["candidate_evaluated"]["decision"]
+    assert evaluated["decision"] == {"answer": True, "reason": decision.reason, "basis": ""}
 
 
 def test_unknown_kinds_of_facts_are_told_as_text(tmp_path):
@@ -344,7 +288,30 @@ def test_close_without_a_line_starts_nothing():
     Program(("no-such-program",)).close()
 
 
-# ---------------------------------------------------------------------- with the agent's host
+# ---------------------------------------------------------------------- with the agent
+
+
+def test_it_keeps_the_contract(tmp_path):
+    """The agent has nothing to complain of, with a file and without."""
+    listening = check_plugin(Events, {"file": str(tmp_path / "events.jsonl")})
+
+    assert set(OBSERVATIONS) - set(listening.hooks) == {"mini_batch_end"}
+    assert check_plugin(Events).hooks == ("register_commands",)
+
+
+def test_the_life_of_an_agent_is_written_down(agent_bench, tmp_path):
+    """A whole agent takes in pictures, refuses one, learns, and stops; every line is an event of it."""
+    path = tmp_path / "events.jsonl"
+    agent_bench.show("cat", "cat 1", "cat 2", "bad")
+    agent_bench.open(Events, settings={"events": {"file": str(path)}})
+    agent_bench.settle()
+    agent_bench.close()
+
+    told = [line["event"] for line in lines(path)]
+    assert (told[0], told[-1]) == ("agent_started", "agent_stopping")
+    assert told.count("sample_ingested") == 2
+    assert {"sample_rejected", "training_end", "version_published"} <= set(told)
+    assert agent_bench.errors() == {}
 
 
 def test_host_tells_a_real_program(tmp_path):

@@ -1,9 +1,10 @@
-"""This is where the kit for tests lies: fakes with behaviour for what is slow, native or tied to the wall clock."""
+"""This is where an engine is faked that looks at texts as a real one looks at pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -11,36 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
-from edge_agent.ml.heads.conformance import HEAD_CHECKS, check_head
 from edge_agent.vision.engine import Engine, EngineFacts, Extraction, Job
-from edge_agent.vision.preprocessing import ExtractorCard
-
-__all__ = [
-    "FAKE_FEATURES",
-    "HEAD_CHECKS",
-    "FakeClock",
-    "FakeEngine",
-    "check_head",
-    "drop_texts",
-    "fake_features",
-]
+from edge_agent.vision.preprocessing import ExtractorCard, InputCard
 
 FAKE_FEATURES = 16
 
+FAKE_CARD = ExtractorCard(
+    name="fake",
+    path=Path("fake.tflite"),
+    sha256="0" * 64,
+    n_features=FAKE_FEATURES,
+    input=InputCard(width=4, height=3, mean=0.0, std=1.0),
+)
+"""The card of an extractor that is not there; nothing of it is ever opened."""
 
-class FakeClock:
-    """A clock that moves when it is told to; calling it gives seconds, as `time.monotonic` and `time.time` do."""
 
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        """The time now, in seconds."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
+_PICTURES = PicturesConfig()
+_EXTRACTOR = ExtractorConfig()
 
 
 class FakeEngine(Engine):
@@ -52,11 +40,11 @@ class FakeEngine(Engine):
 
     def __init__(
         self,
-        card: ExtractorCard,
-        pictures: PicturesConfig,
-        extractor: ExtractorConfig,
+        card: ExtractorCard = FAKE_CARD,
+        pictures: PicturesConfig = _PICTURES,
+        extractor: ExtractorConfig = _EXTRACTOR,
         *,
-        monotonic: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
         fingerprint: str = "fake:1",
     ) -> None:
         super().__init__(card, pictures, extractor, monotonic=monotonic)
