@@ -31,7 +31,7 @@ STOREYS = """
     cli.demo | cli.train
     cli.extractors
     cli.export | cli.extractor_trials | cli.review | cli.training_summary
-    cli.doctor | cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
+    cli.doctor | cli.plugins | cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
     cli.trained | cli.training_options
     cli.settings
     cli.training_bar
@@ -127,7 +127,7 @@ STOREYS = """
     ml.copies | store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records
-    config | hookspecs | ml.augmentation | ml.feature_extractors
+    config | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
     errors
 """

@@ -35,7 +35,7 @@ COMMANDS = {
     "review": "edge_agent.cli.review:review",
     "doctor": "edge_agent.cli.doctor:doctor",
     "extractors": "edge_agent.cli.extractors:extractors",
-    "plugins": "edge_agent.cli.status:plugins",
+    "plugins": "edge_agent.cli.plugins:plugins",
 }
 """Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""
 

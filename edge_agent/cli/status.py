@@ -1,4 +1,4 @@
-"""This is where an agent says how it is: `status`, `plugins`."""
+"""This is where an agent says how it is: `status`."""
 
 from __future__ import annotations
 
@@ -83,27 +83,3 @@ def _version(facts: dict[str, Any]) -> str:
     if facts["version"] is None:
         return "none yet"
     return f"{facts['version']}, {judged(facts['accuracy'], facts['held_out'])}"
-
-
-@click.command()
-@json_option
-@click.pass_obj
-def plugins(settings: Settings, *, as_json: bool) -> None:
-    """List the plugins and the hooks each implements."""
-    reports = settings.plugins().reports()
-    rows = [
-        {
-            "name": report.name,
-            "version": report.version,
-            "module": report.where,
-            "hooks": sorted(report.hooks),
-        }
-        for report in reports
-    ]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(
-            ("plugin", "version", "hooks"),
-            [(row["name"], row["version"], ", ".join(row["hooks"])) for row in rows],
-        )
