@@ -1,0 +1,5 @@
+"""This is where a driver never answers."""
+
+import threading
+
+threading.Event().wait()
