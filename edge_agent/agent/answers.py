@@ -211,11 +211,11 @@ class Answers:
         """Remove a sample, or all of a label: the picture's bytes, its features and its row.
 
         Versions that learned from it go too: `versions_left` are those that have to answer until the next one, which
-        is due at once, is published.
+        is due at once, is published. A label without samples goes from whatever else names it.
         """
         doomed, label = self._meant(digest, label)
         learned, before = self._registry.numbers(), self._serving.version
-        if not doomed and not (label and self._forgetting.versions(label)):
+        if not doomed and not (label and self._forgetting.speaks_of(label)):
             raise NotFoundError(f"no sample has the label {label!r}; `edge-agent status` lists the labels")
         self._forgetting.begin(doomed, label)
         now = self._serving.version
@@ -262,7 +262,7 @@ class Answers:
             raise UserError("say what to forget: either a sample or a label")
         if digest is not None:
             return [self._store.get(digest)], None
-        label = clean_label(label or "")
+        label = self._forgetting.label(label or "")
         return self._store.list(label=label), label
 
 

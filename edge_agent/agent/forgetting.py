@@ -18,14 +18,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.home import Home
+from edge_agent.agent.labels import clean_label
 from edge_agent.agent.publishing import EVALUATION_FILE, learned_samples
 from edge_agent.agent.refusals import Refusals
 from edge_agent.agent.serving import Serving
 from edge_agent.agent.status import silence_status
-from edge_agent.errors import EdgeAgentError, StoreError
+from edge_agent.agent.traces import names_label
+from edge_agent.errors import EdgeAgentError, LabelError, NotFoundError, StoreError
 from edge_agent.store.atomic import TEMPORARY_PREFIX, remove_empty_folder, remove_files, remove_tree
 from edge_agent.store.erasure import silence_journal
 from edge_agent.store.registry import VersionRegistry
@@ -149,6 +152,36 @@ class Forgetting:
         return [
             number for number in self._registry.numbers() if number <= note.upto and self._knows(number, note)
         ]
+
+    def label(self, text: str) -> str:
+        """`text` as a label, or, where it can be none, as the folder that pictures were refused under.
+
+        Raises `LabelError` when it is empty, and `NotFoundError` when nothing was refused under that name either.
+        """
+        try:
+            return clean_label(text)
+        except LabelError:
+            if not text:
+                raise
+            for folder in self._home.rejected_folder.glob("*/"):
+                # The name of what is there has no path in it, so nothing outside is meant.
+                if text.isprintable() and normalize("NFC", folder.name) == normalize("NFC", text):
+                    return folder.name
+            raise NotFoundError(
+                f"no sample has the label {text!r}, and nothing was refused under it; `edge-agent status` lists the"
+                " labels"
+            ) from None
+
+    def speaks_of(self, label: str) -> bool:
+        """Whether anything but a sample names a label: a version, a refusal, the status, the journal, the sums.
+
+        Old pages of the database count, and what was refused under it; pictures and their names do not.
+        """
+        home = self._home
+        if self.versions(label) or (home.rejected_folder / label).is_dir():
+            return True
+        files = (home.status_path, self._refusals.path, home.sums_path)
+        return names_label((*files, *home.path.glob(f"{home.database_path.name}*")), label)
 
     def _knows(self, number: int, note: _Note) -> bool:
         try:

@@ -6,10 +6,12 @@ It reads files and asks nobody: neither the agent nor the database is trusted ab
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,16 @@ def _without(path: Path, traces: Sequence[Trace]) -> bool:
         return False
 
 
+def names_label(paths: Iterable[Path], label: str) -> bool:
+    """Whether any of these files, as far as they are there, names a label where `search` would find it."""
+    words, nothing = _label_patterns(label), _Index([])
+    for path in paths:
+        with suppress(OSError):
+            if _read(path, nothing, words, Found({}))[1]:
+                return True
+    return False
+
+
 def _files(roots: Sequence[Path], found: Found) -> Iterator[Path]:
     """Every regular file below these folders, once."""
     seen: set[tuple[int, int]] = set()
@@ -187,9 +199,11 @@ def _pieces(row: bytes) -> list[bytes]:
 def _label_patterns(label: str) -> list[re.Pattern[bytes]]:
     """How a label is written: in JSON, in a path, as a word of a sentence, and before a time in a row."""
     word = re.escape(label.encode())
-    escaped = re.escape(label.encode("ascii", "backslashreplace").replace(rb"\x", rb"\u00"))
+    quoted = b"|".join(
+        re.escape(json.dumps(label, ensure_ascii=plain).encode()[1:-1]) for plain in (False, True)
+    )
     patterns = [
-        rb'"(?:' + word + b"|" + escaped + rb')"(?!\s*:\s*["\[{n])',
+        rb'"(?:' + quoted + rb')"(?!\s*:\s*["\[{n])',
         rb"archive/" + word + rb"/",
         word + rb"\x41[\xc8-\xef]",  # the first two bytes of any time from 1995 on, as SQLite stores it
     ]

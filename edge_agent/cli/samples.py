@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import click
 
@@ -95,7 +96,8 @@ def forget(settings: Settings, digest: str | None, label: str | None, *, verify:
     """
     if (digest is None) == (label is None):
         raise UserError("say what to forget: either --sample DIGEST or --label LABEL")
-    label = clean_label(label) if label is not None else None
+    # Not only labels: pictures may have been refused under a name that can be none.
+    label = normalize("NFC", label) if label is not None else None
     given = {"digest": digest, "label": label}
     again = verify and (label is not None or len(digest or "") == DIGEST_LETTERS)
     with settings.session() as ask:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edge_agent.agent.serving import MODEL_FOLDER
 from edge_agent.agent.status import silence_status
 from edge_agent.agent.traces import Trace, search
 from edge_agent.config import Config, UpdateConfig
+from edge_agent.errors import NotFoundError, UserError
 from edge_agent.hookspecs import Decision, hookimpl
 from edge_agent.ml.model import MLModel
 from edge_agent.store.registry import VersionRegistry
@@ -255,6 +257,83 @@ class TestVersions:
         bench.settle()
 
         assert left(bench, [], "dog") == []
+
+    def test_a_label_only_a_refusal_names_can_be_forgotten(self, bench: Bench) -> None:
+        """Refused, then corrected: no version and no sample has it, yet refusal, status and journal lose the name."""
+
+        class Stern:
+            @hookimpl
+            def accept_candidate(self, evaluation: Any) -> Decision | None:
+                """Refuse what knows a lemon."""
+                lemons = "zitrone" in evaluation.candidate.per_class or "zitrone" in evaluation.new_labels
+                return Decision(answer=False, reason="what is 'zitrone'?") if lemons else None
+
+        bench.open(extra=[("stern", Stern())])
+        teach(bench, cat=12, dog=12)
+        given = bench.ask("samples", label="dog")[:2]
+        for row in given:
+            bench.ask("relabel", digest=row["digest"], label="zitrone")
+        bench.settle()
+        assert bench.ask("status")["refused"]["reason"] == "what is 'zitrone'?"
+        for row in given:
+            bench.ask("relabel", digest=row["digest"], label="dog")
+        bench.close()
+        bench.open()
+        assert {place["path"] for place in left(bench, [], "zitrone")} >= {
+            "status.json", "models/refused/evaluation.json",
+        }  # fmt: skip
+
+        answer = bench.ask("forget", label="zitrone")
+        bench.settle()
+
+        assert (answer["forgotten"], answer["labels"]) == (0, ["zitrone"])
+        assert left(bench, [], "zitrone") == []
+        assert bench.ask("status")["labels"] == {"cat": 12, "dog": 12}
+
+    @pytest.mark.parametrize("place", ["status.json", "sums.npz", "agent.db.damaged-1", "journal"])
+    def test_a_label_only_one_thing_names_can_be_forgotten(self, bench: Bench, place: str) -> None:
+        """Each of what is cleared is also looked into; once nothing names the label, it is unknown."""
+        agent = bench.open()
+        teach(bench, cat=4)
+        with pytest.raises(NotFoundError):
+            bench.ask("forget", label="zitrone")
+        if place == "journal":
+            agent._open_stages.store.record_update(
+                state="refused", version=None, samples=3, seconds=0.1, message="what is 'zitrone'?"
+            )
+        elif place == "status.json":
+            status = json.loads((bench.home / place).read_text())
+            (bench.home / place).write_text(json.dumps({**status, "labels": {"cat": 4, "zitrone": 2}}))
+        else:
+            (bench.home / place).write_bytes(b'["cat", "zitrone"]')
+        assert left(bench, [], "zitrone")
+
+        assert bench.ask("forget", label="zitrone")["forgotten"] == 0
+        bench.settle()
+        assert left(bench, [], "zitrone") == []
+        with pytest.raises(NotFoundError):
+            bench.ask("forget", label="zitrone")
+
+    def test_what_was_refused_because_of_its_label_can_be_forgotten(self, bench: Bench) -> None:
+        """A folder that can be no label is named as it is; a path, or nothing, is none."""
+        bench.open()
+        teach(bench, cat=4)
+        name = 'äpfel & "birnen" (2)'
+        drop_texts(bench.drop, name, ["apple 1", "apple 2"])
+        bench.settle()
+        assert bench.ask("status")["rejected"] == 2
+        for other in ("../archive", "..", ".", "", "äpfel &", "/"):
+            with pytest.raises(UserError):
+                bench.ask("forget", label=other)
+
+        answer = bench.ask("forget", label=normalize("NFD", name))
+        bench.settle()
+
+        assert (answer["forgotten"], answer["labels"]) == (0, [name])
+        assert left(bench, [], name) == []
+        assert not (bench.home / "rejected" / name).exists()
+        assert bench.ask("status")["rejected"] == 0
+        assert len(bench.ask("samples")) == 4
 
     def test_what_comes_again_is_learned_again(self, bench: Bench) -> None:
         """A forgotten picture that is given anew is new: no later start removes it or its version."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_agent.agent.traces import Trace, search
+from edge_agent.agent.traces import Trace, names_label, search
 from edge_agent.ml.summed import content_marks
 from edge_agent.store.samples import decode_features, encode_features
 
@@ -124,3 +125,16 @@ def test_a_sample_among_the_sums_is_found(tmp_path: Path) -> None:
         assert found(tmp_path, TRACE) == ([("sums.npz", "the features, among its sums")] if left else [])
     (tmp_path / "sums.npz").write_bytes(b"no sums")
     assert found(tmp_path, TRACE) == [("sums.npz", "the features, among its sums")]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_label_is_found_as_json_writes_it(tmp_path: Path, plain: bool) -> None:
+    """Quotation marks in it, letters beyond ASCII and signs beyond 16 bits are escaped there, or not."""
+    name = 'äpfel & "birnen" \U0001f34e'
+    (tmp_path / "said.json").write_text(json.dumps(["pear", name], ensure_ascii=not plain), "utf-8")
+    (tmp_path / "other.json").write_text(json.dumps(["pear", "birnen"]))
+    here = [tmp_path / "other.json", tmp_path / "missing.json"]
+
+    assert found(tmp_path, label=name) == [("said.json", "the label")]
+    assert names_label([*here, tmp_path / "said.json"], name)
+    assert not names_label(here, name)

@@ -115,6 +115,17 @@ class TestSamples:
         assert running.run("forget", "--sample", digest).status == 2
         assert running.run("forget", "--sample", digest[:12], "--verify").status == 2
 
+    def test_a_folder_of_refused_pictures_is_forgotten_by_its_name(self, learned: Shell) -> None:
+        """Also one that can be no label; afterwards it is unknown, and can be searched for again."""
+        name = 'äpfel & "birnen" (2)'
+        refused = learned.home / "rejected" / name
+        refused.mkdir(parents=True)
+        (refused / "one.jpg.reason.txt").write_text(f"'{name}' cannot be a label")
+        assert learned.ask("forget", "--label", name, "--verify")["gone"]
+        assert not refused.exists()
+        assert learned.run("forget", "--label", name).status == 2
+        assert learned.ask("forget", "--label", name, "--verify")["gone"]
+
     def test_what_is_left_is_named(self, running: Shell) -> None:
         """A copy that somebody put into the state directory is found: status 1 and the place."""
         row = running.ask("samples", "list", "--label", "cat")[0]
