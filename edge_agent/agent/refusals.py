@@ -37,6 +37,21 @@ class Refusals:
         """When it was, why, and where the evaluation is; None when nothing is refused."""
         return None if self._last is None else dict(self._last)
 
+    @property
+    def suspected(self) -> tuple[str, dict[str, str]]:
+        """What the pictures look like whose labels the last candidate was refused for, and their labels by digest.
+
+        As they were then; none of both when it was for something else, or nothing is refused.
+        """
+        try:
+            found = json.loads(self.path.read_bytes())
+            if found["decision"]["accepted"] or found["decision"]["basis"] != "labels":
+                return "", {}
+            named = {str(one["digest"]): str(one["label"]) for one in found["suspicion"]["samples"]}
+            return str(found["suspicion"]["label"]), named
+        except (OSError, ValueError, KeyError, TypeError):
+            return "", {}
+
     def keep(self, evaluation: Evaluation, decision: Decision, when: float) -> None:
         """Write down why a candidate is refused, in place of the one before; `when` in unix seconds."""
         make_folder(self._folder)

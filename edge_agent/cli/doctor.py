@@ -19,7 +19,7 @@ from edge_agent.ml.picture_labels import printable_path
 
 SHOWN = 8
 """So many pictures of a finding are printed; `--json` lists more."""
-SHOWN_DOUBTS = 24
+SHOWN_DOUBTS = {"label-errors": 24, "refused-labels": 50}
 """A label that may be wrong is work for the reader, so more of these are printed."""
 WIDTH = 100
 MOST_PICTURES = 2000
@@ -96,7 +96,7 @@ def _print(document: dict[str, Any], here: str, home: Path) -> None:
 
 
 def _print_samples(finding: dict[str, Any], here: str) -> None:
-    shown = SHOWN_DOUBTS if finding["kind"] == "label-errors" else SHOWN
+    shown = SHOWN_DOUBTS.get(finding["kind"], SHOWN)
     for sample in finding["samples"][:shown]:
         click.echo(f"   {_picture(sample)}{_why(sample)}")
         if "command" in sample:
@@ -118,7 +118,8 @@ def _picture(sample: dict[str, Any]) -> str:
 
 def _why(sample: dict[str, Any]) -> str:
     if "suggested" in sample:
-        return f" is called {sample['label']} and looks like {sample['suggested']} ({percent(sample['probability'])})"
+        sure = f" ({percent(sample['probability'])})" if "probability" in sample else ""
+        return f" is called {sample['label']} and looks like {sample['suggested']}{sure}"
     if "taken_for" in sample:
         return f" is {sample['label']}, taken for {sample['taken_for']} ({percent(sample['probability'])})"
     if sample.get("same_as"):

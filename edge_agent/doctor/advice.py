@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.doctor.collection import Collection
+from edge_agent.doctor.collection import Collection, fact
 from edge_agent.doctor.findings import Finding, Severity, counted, named
 from edge_agent.ml.diagnosis import FEW_PICTURES, data_advice
 from edge_agent.ml.label_errors import LabelDoubt
 from edge_agent.ml.loners import loners
 from edge_agent.ml.metrics import MLClassifierMetrics, percent
 from edge_agent.report.verdict import weak_labels
+from edge_agent.store.samples import Sample
 
 MANY_COPIES = 0.1
 """A label with a larger share of copies is warned of; a few are only mentioned."""
@@ -34,6 +35,26 @@ def balance(
     return [
         Finding(advice.kind.value, Severity.WARNING, f"{advice.text}.", advice.labels)
         for advice in data_advice(counts, sizes, extractor_size=extractor_size, has_test=True)
+    ]
+
+
+def refused_labels(suspects: Sequence[Sample], like: str) -> list[Finding]:
+    """Pictures that look like a label and are called something else, so that the last update was refused."""
+    if not suspects:
+        return []
+    facts = tuple(fact(one, suggested=like, command=relabel(one.digest, like)) for one in suspects)
+    number = len(facts)
+    return [
+        Finding(
+            "refused-labels",
+            Severity.PROBLEM,
+            f"The last update was refused because of {counted(number, 'picture')} that {_verb(number, 'looks', 'look')}"
+            f" like {like} and {_verb(number, 'is', 'are')} called something else. Look at each. Where the label is"
+            " wrong, use the command beside it; if they are all right, `edge-agent update --force` learns them so.",
+            tuple(sorted({like, *(one.label for one in suspects)})),
+            facts,
+            facts[0]["command"],
+        )
     ]
 
 
@@ -180,7 +201,12 @@ def confusions(one: Collection, P: NDArray[np.float64], doubted: Iterable[int]) 
         if len(rows) < FEWEST_MIXED:
             continue
         facts = tuple(
-            one.fact(row, taken_for=classes[best[row]], probability=round(float(P[row, best[row]]), 4))
+            one.fact(
+                row,
+                taken_for=classes[best[row]],
+                probability=round(float(P[row, best[row]]), 4),
+                command=relabel(one.samples[row].digest, classes[best[row]]),
+            )
             for row in sorted(rows, key=lambda row: -P[row, best[row]])
         )
         found.append(
@@ -189,9 +215,11 @@ def confusions(one: Collection, P: NDArray[np.float64], doubted: Iterable[int]) 
                 Severity.HINT,
                 f"{classes[a]} and {classes[b]} are mixed up: {len(rows)} of {counts[a] + counts[b]} pictures."
                 " Photograph both in the same places and light, so that only the things themselves differ; show"
-                " what tells them apart large and sharp. If you cannot tell them apart either, make one label of them.",
+                " what tells them apart large and sharp. If you cannot tell them apart either, make one label of them."
+                " Where one below has the wrong label, use the command beside it.",
                 (classes[a], classes[b]),
                 facts,
+                facts[0]["command"],
             )
         )
     return found

@@ -28,6 +28,8 @@ class Collection:
     """How many each label has in the store, those not looked at too."""
     unseen: int = 0
     """Of the stored pictures: how many the present extractor has no features of."""
+    suspects: tuple[Sample, ...] = ()
+    """Those the last update was refused for and that still have the label they had, looked at or not."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -55,23 +57,31 @@ class Collection:
             self.X[np.asarray(rows, dtype=np.intp)],
             self.counts,
             self.unseen,
+            self.suspects,
         )
 
     def fact(self, row: int, **more: Any) -> dict[str, Any]:
-        """A picture as findings name it; `path` is relative to the state directory, None when it was not kept."""
-        sample = self.samples[row]
-        return {
-            "digest": sample.digest,
-            "label": sample.label,
-            "source": sample.source_name,
-            "path": sample.stored_path or None,
-            **more,
-        }
+        """A picture as findings name it."""
+        return fact(self.samples[row], **more)
 
 
-def collect(home: Path, fingerprint: str, most: int = MOST_PICTURES) -> Collection:
+def fact(sample: Sample, **more: Any) -> dict[str, Any]:
+    """A stored picture as findings name it; `path` is relative to the state directory, None when it was not kept."""
+    return {
+        "digest": sample.digest,
+        "label": sample.label,
+        "source": sample.source_name,
+        "path": sample.stored_path or None,
+        **more,
+    }
+
+
+def collect(
+    home: Path, fingerprint: str, most: int = MOST_PICTURES, suspected: Mapping[str, str] | None = None
+) -> Collection:
     """Read at most `most` pictures, of each label those with the lowest digests, and check the whole database.
 
+    Of those `suspected`, labels by digest, the ones that still have that label become its `suspects`, in this order.
     The file is only read, and let go of at once: an agent may go on working on it. Raises `DamagedError` or
     `StoreError`.
     """
@@ -90,7 +100,17 @@ def collect(home: Path, fingerprint: str, most: int = MOST_PICTURES) -> Collecti
         X, labels = snapshot.provider(chosen).arrays(range(len(chosen)))
         counts = store.counts()
     del labels  # those of the samples are as new
-    return Collection(tuple(samples[digest] for digest in chosen), X, counts, len(samples) - len(snapshot))
+    return Collection(
+        tuple(samples[digest] for digest in chosen),
+        X,
+        counts,
+        len(samples) - len(snapshot),
+        tuple(
+            samples[digest]
+            for digest, label in (suspected or {}).items()
+            if digest in samples and samples[digest].label == label
+        ),
+    )
 
 
 def quotas(counts: Mapping[str, int], most: int) -> dict[str, int]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.agent.home import Home
+from edge_agent.agent.refusals import Refusals
 from edge_agent.config import Config
 from edge_agent.doctor import advice
 from edge_agent.doctor.collection import MOST_PICTURES, Collection, collect
@@ -84,12 +86,13 @@ def examine(
     extractor, drift = told["extractor"], told["drift"]
     if drift["finding"]:
         found.append(Finding("drift", Severity.WARNING, drift["finding"], command="edge-agent review FOLDER"))
+    like, suspected = Refusals(Home(home).models_folder).suspected
     one, trouble = None, ""
     if extractor["fingerprint"] is None:
         trouble = "The pictures were not looked at, because the extractor does not work."
     else:
         try:
-            one = collect(home, extractor["fingerprint"], most)
+            one = collect(home, extractor["fingerprint"], most, suspected)
         except StoreError as error:
             trouble = f"The stored pictures cannot be read: {error}. A running agent reads them again from its archive."
     if one is None:
@@ -97,6 +100,7 @@ def examine(
         return Examination(
             tuple(in_order(found)), (), enough(()), drift, tuple(told["checks"]), status["samples"], 0
         )
+    found += advice.refused_labels(one.suspects, like)
     seen = _pictures(one, home, config, (extractor["size"][0], extractor["size"][1]))
     return Examination(
         tuple(in_order([*found, *seen.findings])),
@@ -143,9 +147,13 @@ def _pictures(one: Collection, home: Path, config: Config, size: tuple[int, int]
     verdict = enough(curve, len(doubts))
     judged = _judged(core, P, doubts)
     found += advice.copies(one, groups, config.learning.most_near_duplicates)
-    found += advice.wrong_labels(core, doubts)
-    found += advice.strangers(core, doubted)
-    found += advice.confusions(core, P, doubted)
+    told = {sample.digest for sample in one.suspects}
+    known = {*doubted, *(row for row, sample in enumerate(core.samples) if sample.digest in told)}
+    found += advice.wrong_labels(
+        core, [doubt for doubt in doubts if core.samples[doubt.index].digest not in told]
+    )
+    found += advice.strangers(core, known)
+    found += advice.confusions(core, P, known)
     found += advice.next_pictures(one.counts, judged, verdict.answer)
     return _Seen(tuple(found), curve, verdict, len(one) - len(core))
 

@@ -81,6 +81,27 @@ def test_a_wrong_label_is_found_and_the_command_mends_it(running: Shell) -> None
     assert all(finding["kind"] != "two-labels" for finding in running.ask("doctor")["findings"])
 
 
+def test_what_the_gate_refused_is_mended_by_the_commands_of_the_doctor(running: Shell) -> None:
+    """Each suspected picture is printed with its command; typed, the next update is published and nothing is left."""
+    for word in ("cat", "dog", "fox"):
+        drop_texts(running.drop, word, [f"{word} more {i}" for i in range(12)])
+    assert running.ask("update")["state"] == "published"
+    drop_texts(running.drop, "cat", [f"cat third {i}" for i in range(7)])
+    for word in ("dog", "fox"):
+        drop_texts(running.drop, word, [f"cat third {word} {i}" for i in range(2)])
+    assert running.ask("update")["state"] == "refused"
+
+    found = running.ask("doctor")["findings"][0]
+    assert (found["kind"], found["count"]) == ("refused-labels", 4)
+    said = running.run("doctor").out.replace(f" --home {running.home}", "")
+    for sample in found["samples"]:
+        assert f"is called {sample['label']} and looks like cat\n      {sample['command']}\n" in said
+        assert running.run(*sample["command"].split()[1:]).status == 0
+
+    assert running.ask("update")["state"] == "published"
+    assert all(one["kind"] != "refused-labels" for one in running.ask("doctor")["findings"])
+
+
 def test_a_part_is_looked_at_when_there_are_many(running: Shell) -> None:
     """It is said, and it is the same part each time."""
     first = running.ask("doctor", "--most", 10)

@@ -123,6 +123,8 @@ def test_labels_that_are_mixed_up_are_told_in_pairs(kit):
     assert len(found.samples) == wrong
     assert f"cat and dog are mixed up: {wrong} of 60 pictures" in found.message
     assert {fact["taken_for"] for fact in found.samples} == {"cat", "dog"}
+    assert all(fact["command"] == advice.relabel(fact["digest"], fact["taken_for"]) for fact in found.samples)
+    assert found.command == found.samples[0]["command"]
     assert advice.confusions(one, np.full_like(P, np.nan), []) == []
     assert advice.confusions(one, P, range(len(one))) == []
 

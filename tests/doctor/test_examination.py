@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,6 +92,58 @@ def test_a_wrong_label_is_found_among_its_copies(home):
     assert len(found["label-errors"].samples) == 1
     assert found["label-errors"].samples[0]["suggested"] == "dog"
     assert (seen.pictures, seen.looked_at, seen.copies) == (50, 50, 9)
+
+
+def refuse(folder, suspects, like="cat", basis="labels"):
+    """Write what an agent writes that refused a candidate because of these pictures."""
+    said = [{"digest": one.digest, "name": one.source_name, "label": one.label} for one in suspects]
+    path = folder / "models" / "refused" / "evaluation.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps(
+            {
+                "created": "2026-01-01T00:00:00+00:00",
+                "decision": {"accepted": False, "reason": "look", "basis": basis},
+                "suspicion": {"count": 9, "label": like, "odds": 1e3, "samples": said},
+            }
+        )
+    )
+
+
+def test_what_an_update_was_refused_for_comes_first(home):
+    """In the order of the refusal and none twice, looked at or not; what was mended or forgotten meanwhile is not."""
+    folder, add = home
+    add("dog", 4, like="cat")
+    with SampleStore(folder / "agent.db") as store:
+        *wrong, right, mended, gone = [*store.list(label="dog")[-4:], *store.list(label="dog")[:3]]
+        refuse(folder, [wrong[2], *wrong, right, mended, gone])
+        store.relabel(mended.digest, "cat")
+        store.remove_all([gone.digest])
+
+    seen = examine(agent(), folder, Config(), running=True, most=10)
+    found = seen.findings[0]
+
+    assert (found.kind, found.severity.value, found.labels) == ("refused-labels", "problem", ("cat", "dog"))
+    assert [fact["digest"] for fact in found.samples] == [
+        one.digest for one in (wrong[2], wrong[0], wrong[1], wrong[3], right)
+    ]
+    assert all(fact["suggested"] == "cat" for fact in found.samples)
+    assert all(
+        fact["command"] == f"edge-agent samples relabel {fact['digest'][:12]} cat" for fact in found.samples
+    )
+    listed = {fact["digest"] for fact in found.samples}
+    for other in examine(agent(), folder, Config(), running=True).findings[1:]:
+        assert other.kind == "copies" or not listed & {fact["digest"] for fact in other.samples}
+
+
+def test_another_refusal_accuses_no_picture(home):
+    """One that was worse on held-out pictures names none; a damaged file is passed over."""
+    folder, _ = home
+    with SampleStore(folder / "agent.db") as store:
+        refuse(folder, store.list(label="dog")[:3], basis="held-out")
+    assert "refused-labels" not in kinds(examine(agent(), folder, Config(), running=True))
+    (folder / "models" / "refused" / "evaluation.json").write_text('{"decision": {"basis": "labels"}')
+    assert "refused-labels" not in kinds(examine(agent(), folder, Config(), running=True))
 
 
 def test_files_are_opened_where_features_leave_a_doubt(home):
