@@ -82,7 +82,8 @@ STOREYS = """
     ml.feature_cache | ml.classifier_parameters | ml.jobs
     ml.model | ml.quarantine | vision.card_draft | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
-    vision.adoption | vision.backend | vision.performance | vision.witness
+    vision.adoption | vision.performance | vision.witness
+    vision.backend
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.contradictions | vision.inspection

@@ -55,7 +55,7 @@ class Checkup:
     def look(self) -> dict[str, Any]:
         """`checks`, and `extractor` {name, size, fingerprint, runtime, delegate}."""
         extractor = self._extractor()
-        facts = self._engine.facts if extractor.state == "ok" else None
+        facts = self._engine.facts if extractor.state != "problem" else None
         checks = [self._state(), self._drop_folder(), self._room(), extractor, self._version()]
         return {
             "checks": [asdict(check) for check in checks],

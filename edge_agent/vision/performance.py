@@ -23,8 +23,8 @@ from edge_agent.vision.audition import (
     Performance,
     Whole,
 )
+from edge_agent.vision.backend import Extractor, open_extractor
 from edge_agent.vision.comparison import paths_from_text
-from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.images import decode
 from edge_agent.vision.preprocessing import ExtractorCard, Preprocessor
 from edge_agent.vision.runtime import load_interpreter, run_whole
@@ -51,7 +51,7 @@ def perform(question: AuditionQuestion) -> AuditionAnswer:
     performances = []
     for card in question.cards:
         try:
-            extractor = FeatureExtractor(card, runtime=question.runtime, threads=question.threads)
+            extractor = open_extractor(card, runtime=question.runtime, threads=question.threads)
             runtime = f"{extractor.runtime.name} {extractor.runtime.version}"
             performances.append(_performance(extractor, pixels[card.size]))
         except ExtractorError as error:
@@ -76,8 +76,7 @@ def _decoded(
     return seen, pixels
 
 
-def _performance(extractor: FeatureExtractor, pixels: Sequence[Pixels]) -> Performance:
-    extractor.warm_up()
+def _performance(extractor: Extractor, pixels: Sequence[Pixels]) -> Performance:
     rows, times = [], []
     for look in pixels:
         started = time.perf_counter()

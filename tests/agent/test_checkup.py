@@ -123,6 +123,7 @@ def test_what_an_extractor_has_to_say(bench: Bench) -> None:
 
     assert "the GPU is away, so the CPU works" in message(bench, "extractor")
     assert states(bench)["extractor"] == "warning"
+    assert bench.ask("checkup")["extractor"]["fingerprint"] == "fake:1"
 
 
 def test_a_damaged_version(bench: Bench) -> None:

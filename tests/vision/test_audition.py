@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from edge_agent.config import PicturesConfig
@@ -61,3 +63,19 @@ def test_a_refusal_of_the_runtime_is_in_the_performance(make_card, tmp_path: Pat
 
     assert "256 features, not 255" in answer.performances[0].error
     assert not answer.performances[1].error
+
+
+def test_a_plugins_backend_is_heard_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch, card, tmp_path: Path, photo: bytes
+) -> None:
+    """Each extractor is opened by what its card names, as the engine does."""
+    monkeypatch.syspath_prepend(str(WORKERS))
+    (tmp_path / "good.jpg").write_bytes(photo)
+    abacus = msgspec.structs.replace(card, name="means", n_features=6, backend="backends:Means")
+
+    answer = hear(AuditionQuestion(cards=(card, abacus), pictures=(str(tmp_path / "good.jpg"),)))
+
+    built_in, guest = answer.performances
+    pixels = decode(photo, limits=PicturesConfig(), target=card.size).pixels
+    assert (built_in.error, guest.error) == ("", "")
+    np.testing.assert_allclose(guest.matrix(6)[0], pixels.mean(axis=(1, 2))[:6], rtol=1e-6)
