@@ -37,6 +37,9 @@ from edge_agent.store.samples import Sample, SampleStore
 NOTE = "forgetting"
 """Where the store keeps what is still to be forgotten."""
 
+NAMED_DIGITS = 12
+"""So much of a digest names a picture in a sentence."""
+
 _SWEEP = "sweep"  # the note says nothing any more, but old pages of the database may still
 _ANY = 10**18
 _REASON_SUFFIX = ".reason.txt"
@@ -106,10 +109,12 @@ class Forgetting:
             return
         if not note.removed:
             gone = set(note.digests)
-            self._stop_learning([one.sequence for one in self._store.list() if one.digest in gone])
+            going = [one for one in self._store.list() if one.digest in gone]
+            self._stop_learning([one.sequence for one in going])
             self._remove_files(note)
+            words = {word for one in going for word in (one.digest[:NAMED_DIGITS], one.source_name) if word}
+            self._refusals.remove_named({*words, *note.labels, *(one[:NAMED_DIGITS] for one in note.digests)})
             self._store.remove_all(note.digests)
-            self._refusals.remove()  # the pictures and labels it names may be among these
             silence_status(self._home.status_path, self._store.counts())
             self._keep(note := replace(note, removed=True))
         if self.waits and self._looked_at == self._registry.pointed():

@@ -54,7 +54,7 @@ def judge(
     `serving` is the model of `current`; None compares with nothing. `sample_of` gives what is stored of a digest.
     """
     model, samples, parts = candidate.model, candidate.samples, candidate.parts
-    stored, then = dict(samples), _learned(current) if current else {}
+    stored, then = dict(samples), learned_by(current) if current else {}
     held_out = judges(parts.held_out, set(parts.training) | set(then if serving else ()))
     evaluation = compare(
         candidate_proba=probabilities(model, samples, held_out),
@@ -163,7 +163,8 @@ def _on_kept(candidate: Trained, serving: MLModel, kept: Sequence[str]) -> Compa
     return on_common_labels(now[rows], candidate.model.classes, before[rows], serving.classes, truth)
 
 
-def _learned(version: Version) -> dict[str, str]:
+def learned_by(version: Version) -> dict[str, str]:
+    """The digests a version learned from, with the label each had then; none, and a warning, where that is lost."""
     try:
         return learned_samples(version)
     except DamagedError as error:

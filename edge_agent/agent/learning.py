@@ -10,11 +10,11 @@ from typing import Any
 
 from edge_agent.agent.bursts import divided
 from edge_agent.agent.head_settings import head_parameters
-from edge_agent.agent.judging import Trained, judge
+from edge_agent.agent.judging import Trained, judge, learned_by
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.publishing import Candidate, publish
 from edge_agent.agent.refusals import Refusals
-from edge_agent.agent.split import Split
+from edge_agent.agent.split import Split, relearned
 from edge_agent.config import LearningConfig, UpdateConfig
 from edge_agent.errors import EdgeAgentError, NotFoundError, StoreError
 from edge_agent.hookspecs import Decision
@@ -55,6 +55,8 @@ class Outcome:
     message: str
     untrainable: bool = False
     """The head could not learn from what is stored."""
+    unseen: bool = False
+    """It says nothing about what is new."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -75,6 +77,8 @@ class _Running:
     parts: Split
     revision: int
     started: float
+    unseen: bool
+    """Something that an update would learn from was left for the next one."""
     outdated: bool = False
 
 
@@ -148,14 +152,18 @@ class Learning:
             pending_files=pending_files,
         )
 
-    def start(self, facts: EngineFacts) -> None:
+    def start(self, facts: EngineFacts, instead_of: Version | None = None) -> None:
         """Begin an update from all stored samples.
 
+        With `instead_of` only from those that version learned, and what is new since is left for the next update,
+        where it is judged: a version that has to go because of what is forgotten is no reason to trust the rest.
         Raises `StoreError` when none of them can be learned from, `MLModelError` when the head refuses them.
         """
         assert self._running is None
         training_set = self._store.snapshot(facts.fingerprint)
-        parts = divided(training_set, self._learning)
+        parts = whole = divided(training_set, self._learning)
+        if instead_of is not None:
+            parts = relearned(training_set, whole, learned_by(instead_of))
         if not parts.training:
             raise StoreError(
                 f"none of the {self._store.count()} samples can be learned from: this extractor has not seen them,"
@@ -173,7 +181,9 @@ class Learning:
             progress_handlers=self._handlers(),
             on_state_change=self._tell,
         )
-        self._running = _Running(task, training_set, parts, self._store.revision, self._monotonic())
+        unseen = set(parts.training) != set(whole.training)
+        begun = self._monotonic()
+        self._running = _Running(task, training_set, parts, self._store.revision, begun, unseen)
         task.resume()
 
     def _handlers(self) -> MLUpdateProgressHandlers:
@@ -181,15 +191,10 @@ class Learning:
         if self._plugins.listens("mini_batch_end"):
             events |= MLUpdateProgressEvent.MINI_BATCH_END
 
-        def progress(context: MLUpdateContext) -> None:
+        def tell(context: MLUpdateContext) -> None:
             self._tell(context.as_event())
 
-        def completion(context: MLUpdateContext) -> None:
-            self._tell(context.as_event())
-
-        return MLUpdateProgressHandlers(
-            for_events=events, progress_handler=progress, completion_handler=completion
-        )
+        return MLUpdateProgressHandlers(for_events=events, progress_handler=tell, completion_handler=tell)
 
     def labels(self) -> dict[str, int]:
         """How many samples each label has; counted once for each revision of the store."""
@@ -257,6 +262,7 @@ class Learning:
         except EdgeAgentError as error:
             log.exception("the update failed")
             outcome = Outcome("failed", None, None, self._monotonic() - running.started, samples, str(error))
+        outcome = replace(outcome, unseen=running.unseen)
         try:
             self._note(outcome, running.revision, facts)
         except StoreError as error:
@@ -266,11 +272,17 @@ class Learning:
         return outcome
 
     def _note(self, outcome: Outcome, revision: int, facts: EngineFacts) -> None:
-        if outcome.state in ("published", "refused"):
+        if outcome.unseen:
+            # What is new, and what was refused, is judged by the next update, whatever was noted before.
+            self._judged = None
+            seen = min(int(self._store.meta(LEARNED_REVISION) or 0), revision - 1)
+            self._store.set_meta(LEARNED_REVISION, str(seen))
+        elif outcome.state in ("published", "refused"):
             self._judged = (revision, facts.fingerprint)
             self._store.set_meta(LEARNED_REVISION, str(revision))
         if outcome.state == "published":
-            self.refusals.remove()
+            if not outcome.unseen:
+                self.refusals.remove()
             self._registry.prune(self._update.keep_versions)
         if outcome.state == "failed" and self._last and self._last.message == outcome.message:
             return  # the same failure again, as it is retried: one line in the journal is enough

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ class Refusals:
         verdict = {"accepted": decision.answer, "reason": decision.reason, "basis": decision.basis}
         write_json(self.path, {"created": created, "decision": verdict, **evaluation.to_json()})
         self._last = self._read()
+
+    def remove_named(self, words: Iterable[str]) -> None:
+        """Remove it when any of these (digests, labels, names of files) occurs in it, or when it cannot be read."""
+        try:
+            text = json.dumps(json.loads(self.path.read_bytes()), ensure_ascii=False)
+        except (OSError, ValueError):
+            text = None
+        if text is None or any(json.dumps(word, ensure_ascii=False)[1:-1] in text for word in words):
+            self.remove()
 
     def remove(self) -> None:
         """Nothing is refused any more, and nothing left of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 SMALL_LABEL = 5
@@ -36,6 +36,21 @@ def split(samples: Sequence[tuple[str, str]], fraction: float) -> Split:
     training = tuple(digest for digest, label in samples if digest not in aside or label in small)
     held_out = tuple(digest for digest, label in samples if digest in aside and label not in small)
     return Split(training, held_out)
+
+
+def relearned(samples: Sequence[tuple[str, str]], parts: Split, learned: Mapping[str, str]) -> Split:
+    """Of what a version has learned what is still stored under the same label; judged by the held-out rest of it.
+
+    `learned` gives the label each digest had then. Where nothing of it is left, `parts`, which is how all of
+    `samples` are divided.
+    """
+    stored = dict(samples)
+    training = tuple(digest for digest, label in samples if learned.get(digest) == label)
+    if not training:
+        return parts
+    known = {stored[digest] for digest in training}
+    aside = judges(parts.held_out, set(training))
+    return Split(training, tuple(digest for digest in aside if stored[digest] in known))
 
 
 def judges(held_out: Sequence[str], learned: Collection[str]) -> list[str]:

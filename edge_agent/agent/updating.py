@@ -111,7 +111,8 @@ class Updating:
         if not self._stages.rebuild.remaining and not self._stages.refresh.remaining(facts.fingerprint):
             if self._stages.forgetting.waits and not self._stages.store.snapshot(facts.fingerprint):
                 self._unpublish()  # nothing is left that a version could learn from
-            self._stages.learning.start(facts)
+            waits = self._stages.forgetting.waits
+            self._stages.learning.start(facts, self._stages.serving.version if waits else None)
             log.info("update started: %s", decision.reason)
         return ""
 
@@ -129,7 +130,8 @@ class Updating:
             stages.forgetting.resume()
         elif outcome.state == "refused" or outcome.untrainable:
             self._unpublish()
-        self._reply(outcome)
+        if not (outcome.unseen and outcome.state == "published"):
+            self._reply(outcome)  # who asked means the new pictures, which are next
         if outcome.state == "failed":
             raise EdgeAgentError(outcome.message)
 

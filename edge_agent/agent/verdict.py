@@ -36,18 +36,22 @@ NAMED = 5
 def decide(evaluation: Evaluation) -> Decision:
     """Whether the candidate becomes the current version, with the figures a person is shown.
 
-    Accepted without a comparison (`basis` first, owner): a first version, and one in place of a version that
-    learned from samples its owner has since removed, because that was the owner's word.
-
     Refused (`basis` labels): a candidate of whose new or relabelled pictures those of one thing seem to be
     called something else, by what both versions say of them without having learned them. A share of mislabelled
     pictures in one of many labels hardly moves the accuracy, so the comparison below would not notice.
+
+    Accepted without a comparison (`basis` first, owner): a first version, and one in place of a version that
+    learned from samples its owner has since removed, because that was the owner's word. (While something is being
+    forgotten such a one has learned nothing new, so nothing is accepted here that the rule above has not seen.)
 
     Then the samples whose label both know decide (`basis` held-out): refused is a candidate that is significantly
     worse, and one whose accuracy on at least `MIN_JUDGES_FOR_DROP` of them drops by more than `MAX_DROP`, hardly
     by chance. Where too few are held out, samples that both learned decide in the same way, each left out
     in turn (`basis` leave-one-out); where that cannot be had, it is accepted unseen (`basis` none).
     """
+    suspicion = evaluation.suspicion
+    if suspicion and suspicious(suspicion):
+        return Decision(answer=False, reason=accusation(suspicion), basis="labels")
     if evaluation.forgotten:
         return Decision(
             answer=True,
@@ -57,9 +61,6 @@ def decide(evaluation: Evaluation) -> Decision:
     common, learned = evaluation.common, evaluation.learned
     if common is None:
         return Decision(answer=True, reason="it is the first version", basis="first")
-    suspicion = evaluation.suspicion
-    if suspicion and suspicious(suspicion):
-        return Decision(answer=False, reason=accusation(suspicion), basis="labels")
     few = f"{common.count} held-out pictures, and {MIN_JUDGES} are needed"
     if common.count >= MIN_JUDGES:
         return _by(common, evaluation, f"on {common.count} held-out samples", basis="held-out")

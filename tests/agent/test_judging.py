@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 
 from edge_agent.agent.judging import _of_current
+from edge_agent.agent.publishing import learned_samples
+from edge_agent.agent.requests import Request
 from edge_agent.config import Config, LearningConfig, UpdateConfig
 from edge_agent.ml.batches import MatrixBatchProvider
 from edge_agent.ml.contradictions import unlearned
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.model import MLModel
+from edge_agent.store.registry import VersionRegistry
 from edge_agent.testing import drop_texts
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Bench
 
+PATIENT = Config(update=UpdateConfig(quiet_seconds=3600, min_new_samples=1000, new_label_samples=1000))
 THINGS = ("cat", "dog", "fox", "owl")
 
 
@@ -170,7 +174,7 @@ def test_learned_pictures_that_are_given_wrong_labels_are_refused(bench: Bench) 
 
 def test_what_is_forgotten_is_gone_from_the_refusal(bench: Bench) -> None:
     """Digests, names and labels of a refused candidate do not outlive their pictures, also before the next one."""
-    bench.open(Config(update=UpdateConfig(quiet_seconds=3600, min_new_samples=1000, new_label_samples=1000)))
+    bench.open(PATIENT)
     for word in THINGS:
         drop_texts(bench.drop, word, texts(word, 0, 12))
     assert bench.ask("update")["version"] == 1
@@ -183,6 +187,99 @@ def test_what_is_forgotten_is_gone_from_the_refusal(bench: Bench) -> None:
     assert bench.ask("status")["last_update"]["version"] is None
     assert not refused_file(bench).exists()
     assert bench.ask("status")["refused"] is None
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_forgetting_is_no_way_around_the_gate(bench: Bench, patient: bool) -> None:
+    """One of the refused relabelled pictures is forgotten: the owner's word is no word for the other three.
+
+    Whether the agent comes to rest in between, or somebody asks for an update while the replacement is made.
+    """
+    bench.open(Config(learning=LearningConfig(held_out_fraction=0.0)))
+    teach(bench)
+    cats = [one["digest"] for one in bench.ask("samples") if one["label"] == "cat"][:6]
+    for digest, label in zip(cats, ("dog", "fox", "owl", "dog", "fox", "owl"), strict=True):
+        bench.ask("relabel", digest=digest, label=label)
+    bench.settle()
+    assert bench.ask("status")["refused"]["basis"] == "labels"
+
+    if patient:
+        bench.ask("forget", digest=cats[0])
+    else:
+        assert bench.agent is not None
+        bench.agent.answer(Request("forget", {"digest": cats[0]}))
+        assert bench.ask("update")["state"] == "refused"
+    learned = learned_samples(VersionRegistry(bench.home / "models").get(2))
+    assert evaluation(bench, 2)["decision"]["basis"] == "owner"
+    assert len(learned) == 4 * 12 - 6
+    assert not set(cats) & set(learned)
+    bench.settle()
+
+    status = bench.ask("status")
+    assert (status["version"], status["last_update"]["state"]) == (2, "refused")
+    assert status["refused"]["basis"] == "labels"
+    assert cats[0] not in refused_file(bench).read_text()
+    assert bench.ask("update")["state"] == "nothing"
+    for digest in cats[1:]:
+        bench.ask("relabel", digest=digest, label="cat")
+    bench.settle()
+    assert len(learned_samples(VersionRegistry(bench.home / "models").get(3))) == 4 * 12 - 1
+
+
+def test_a_refusal_of_other_pictures_is_known_while_something_is_forgotten(bench: Bench) -> None:
+    """The replacement says nothing about what was refused; only what names the forgotten goes with it."""
+    bench.open(PATIENT)
+    for word in THINGS:
+        drop_texts(bench.drop, word, texts(word, 0, 12))
+    assert bench.ask("update")["version"] == 1
+    drop_poison(bench)
+    assert bench.ask("update")["state"] == "refused"
+    before = refused_file(bench).read_text()
+    owl = next(
+        one for one in learned_samples(VersionRegistry(bench.home / "models").get(1)) if one not in before
+    )
+
+    bench.ask("forget", digest=owl)
+
+    assert bench.ask("status")["version"] == 2
+    assert refused_file(bench).read_text() == before
+    assert bench.ask("status")["refused"]["basis"] == "labels"
+    assert bench.ask("update")["state"] == "refused"
+
+
+def test_new_pictures_wait_for_the_update_after_a_replacement(bench: Bench, tmp_path: Path) -> None:
+    """What came before something was forgotten is learned next; the head is that of one who never saw it, to 1e-6."""
+    from tests.agent.conftest import Bench as Fresh
+
+    bench.open(PATIENT)
+    for word in THINGS:
+        drop_texts(bench.drop, word, texts(word, 0, 12))
+    assert bench.ask("update")["version"] == 1
+    for word in THINGS:
+        drop_texts(bench.drop, word, texts(word, 50, 6))
+    bench.live(60.0)
+    doomed = next(iter(learned_samples(VersionRegistry(bench.home / "models").get(1))))
+    [name] = [one["source"] for one in bench.ask("samples") if one["digest"] == doomed]
+    answer = bench.ask("forget", digest=doomed)
+    assert (answer["version"], answer["because"]) == (2, "")
+    replacement = learned_samples(VersionRegistry(bench.home / "models").get(2))
+    assert bench.ask("update")["version"] == 3
+    assert set(replacement) < set(learned_samples(VersionRegistry(bench.home / "models").get(3)))
+    (tmp_path / "other").mkdir()
+    never = Fresh(tmp_path / "other")
+    never.open(PATIENT)
+    for word in THINGS:
+        drop_texts(never.drop, word, [*texts(word, 0, 12), *texts(word, 50, 6)])
+    (never.drop / name.split("-")[0] / name).unlink()
+    never.ask("update")
+    never.close()
+
+    mine, other = (
+        MLModel.load(home / "models" / "versions" / f"{number:06d}" / "model")
+        for home, number in ((bench.home, 3), (never.home, 1))
+    )
+    for key, array in mine.head.arrays().items():
+        np.testing.assert_allclose(array, other.head.arrays()[key], rtol=0, atol=1e-6)
 
 
 def test_the_current_version_is_asked_as_if_it_had_not_learned_what_was_relabelled() -> None:

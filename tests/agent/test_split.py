@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.agent.split import SMALL_LABEL, is_held_out, judges, split
+from edge_agent.agent.split import SMALL_LABEL, Split, is_held_out, judges, relearned, split
 
 
 def digest(number: int) -> str:
@@ -64,3 +64,17 @@ def test_the_share_that_is_held_out() -> None:
 def test_judges_have_not_been_learned_from() -> None:
     """A held-out sample that one of the versions has learned from does not judge."""
     assert judges(["a", "b", "c"], {"a", "c"}) == ["b"]
+
+
+def test_what_a_version_learned_is_learned_again_without_what_is_new() -> None:
+    """Gone and relabelled samples are not, whatever side they are on now; judges are held out and of a known label."""
+    samples = [
+        (digest(number), label) for number, label in enumerate(["cat", "cat", "dog", "dog", "fox", "cat"])
+    ]
+    [a, b, relabelled, c, new, new_cat] = [one for one, _ in samples]
+    parts = Split(training=(a, relabelled, new), held_out=(b, c, new_cat))
+
+    again = relearned(samples, parts, {a: "cat", b: "cat", relabelled: "cat", digest(99): "dog"})
+
+    assert again == Split(training=(a, b), held_out=(new_cat,))
+    assert relearned(samples, parts, {digest(99): "dog"}) == parts

@@ -57,6 +57,12 @@ def test_mislabelled_pictures_are_refused_and_named():
     assert "update --force" in decision.reason
 
 
+def test_something_removed_is_no_reason_to_overlook_mislabelled_pictures():
+    """What else is new is judged as ever, also where the current version learned from what its owner removed."""
+    assert decide(judged(50, suspicion=accused(7), forgotten=True)).basis == "labels"
+    assert decide(judged(50, forgotten=True)).basis == "owner"
+
+
 def test_a_picture_without_a_name_is_named_by_its_digest():
     """Pictures that came from a program have none."""
     one = replace(accused(2), samples=({"digest": "ab" * 32, "name": "", "label": "dog"},) * 2)
@@ -73,12 +79,11 @@ def test_one_odd_picture_is_no_reason_and_neither_is_a_little_doubt(suspicion):
 
 
 def test_first_versions_and_forgetting_are_the_owners_word():
-    """Nothing is held against them, not even doubts."""
+    """Nothing is held against them."""
     first = compare(candidate_proba=np.zeros((0, 2)), candidate_classes=CLASSES, y_true=[])
 
     assert decide(first).basis == "first"
-    assert decide(judged(50, forgotten=True, suspicion=accused())).basis == "owner"
-    assert decide(judged(50, forgotten=True, suspicion=accused())).answer
+    assert decide(judged(50, forgotten=True)).basis == "owner"
 
 
 def test_where_too_few_are_held_out_pictures_left_out_decide():
