@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint
@@ -14,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from edge_agent.plugin_host import PluginHost
 
+ROOT = Path(__file__).resolve().parents[1]
 TESTDATA = Path(__file__).resolve().parents[2] / "shared" / "testdata"
 
 
@@ -23,6 +26,77 @@ def testdata() -> Path:
     if not TESTDATA.is_dir():
         pytest.skip("the shared test data (../shared/testdata) is not on this machine")
     return TESTDATA
+
+
+CHILD_PATIENCE = 100
+"""Seconds until a test gives up on a child process."""
+
+
+class Place:
+    """An environment of its own, which has this one's packages, too; what is installed there stays there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "venv" / "bin" / "python"
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", folder / "venv"],
+            check=True,
+            timeout=CHILD_PATIENCE,
+        )
+        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        # Also what is installed here for editing, which is why these are not just put on the path.
+        others = [path for path in sys.path if path.endswith("site-packages")]
+        lines = [str(ROOT), *(f"import site; site.addsitedir({path!r})" for path in others)]
+        (site / "others.pth").write_text("\n".join(lines) + "\n")
+        # The commands of the guide, which need no network here: what they need is installed already.
+        self.command(
+            "pip", '-m pip --disable-pip-version-check "$@" --no-build-isolation --no-deps --no-index'
+        )
+        self.command("edge-agent", '-m edge_agent.cli "$@"')
+        self.command("pytest", '-m pytest -p no:cacheprovider -p no:randomly "$@"')
+
+    def command(self, name: str, arguments: str) -> None:
+        """Make a command of that name."""
+        path = self.python.parent / name
+        path.write_text(f'#!/bin/sh\nexec "{self.python}" {arguments}\n')
+        path.chmod(0o755)
+
+    def run(self, *command: object, cwd: Path | None = None) -> str:
+        """Run a command there and return what it says on standard output; it must not fail."""
+        done = self.finished(*command, cwd=cwd)
+        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def finished(
+        self, *command: object, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command there to its end, whatever that is."""
+        keep = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "PYTHONPATH"))
+        }
+        return subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd or self.folder,
+            env={
+                **keep,
+                "PATH": f"{self.python.parent}:{os.environ['PATH']}",
+                "EDGE_AGENT_HOME": str(self.folder / "home"),
+                "OPENBLAS_NUM_THREADS": "1",
+                **variables,
+            },
+            capture_output=True,
+            text=True,
+            timeout=CHILD_PATIENCE,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture(name="place", scope="session")
+def _place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """An environment in which plugins can be installed."""
+    for needed in ("pip", "setuptools"):
+        pytest.importorskip(needed)
+    return Place(tmp_path_factory.mktemp("authors"))
 
 
 PATIENCE = 10.0

@@ -19,7 +19,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from edge_agent import testing
 from edge_agent.agent.policy import UpdateSituation
+from edge_agent.cli.pictures import write_pictures
 from edge_agent.config import ExtractorConfig, PicturesConfig, PluginsConfig, parse_config
 from edge_agent.errors import ConfigError
 from edge_agent.hookspecs import HOOK_NAMES, hookimpl
@@ -46,6 +48,7 @@ BLOCKS = {
 def site(tmp_path, monkeypatch):
     """A folder on the path with every module of the guide."""
     for name, code in BLOCKS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
@@ -138,6 +141,8 @@ def test_all_code_has_a_name():
     """Every block says in its first line which file it is, so that it can be run here."""
     assert set(BLOCKS) == {
         "edge_agent_lamp.py",
+        "edge-agent-colours/edge_agent_colours/backend.py",
+        "board.toml",
         "pyproject.toml",
         "edge-agent.toml",
         "edge_agent_night.py",
@@ -147,7 +152,72 @@ def test_all_code_has_a_name():
         "edge_agent_tiles_backend.py",
         "test_edge_agent_centres.py",
         "test_edge_agent_lamp.py",
+        "test_edge_agent_night.py",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_tutorial_works_as_it_stands(place):
+    """Its commands and files, one after the other, in an environment of their own: from nothing to predictions."""
+    tutorial = GUIDE.read_text(encoding="utf-8").partition("\n## A listener by hand\n")[0]
+    write_pictures(place.folder / "pictures", per_label=4, seed=2, labels=["mug", "key"])
+    said = []
+    for language, name, text in re.findall(
+        r"^```(sh|python|toml)\n(?:# (\S+)\n)?(.*?)^```", tutorial, re.DOTALL | re.MULTILINE
+    ):
+        if language == "sh":
+            said += [place.run("sh", "-ec", line) for line in text.splitlines()]
+        else:
+            assert (place.folder / name).exists() == (language == "python"), name
+            (place.folder / name).write_text(text, encoding="utf-8")
+
+    assert "colours" in said[3]
+    assert "passed" in said[2]
+    assert "passed" in said[4]
+    assert re.search(r"^extractor +colours$", said[-1], re.MULTILINE)
+    assert said[-2].count("mug") >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_mistake_of_the_tutorial_is_explained(place):
+    """As the text promises: the failing tests name the extractor, its backend and what was expected."""
+    place.run("edge-agent", "plugins", "new", "colours", "mistaken", "--kind", "extractor")
+    package = place.folder / "mistaken" / "edge-agent-colours"
+    backend = BLOCKS["edge-agent-colours/edge_agent_colours/backend.py"]
+    assert "range(3)" in backend
+    (package / "edge_agent_colours" / "backend.py").write_text(backend.replace("range(3)", "range(2)"))
+
+    done = place.finished("pytest", "-q", ".", cwd=package, PYTHONPATH=str(package))
+
+    assert done.returncode == 1
+    assert (
+        "extractor 'colours': its backend 'edge_agent_colours.backend:ColoursBackend' gave float32 (64,)"
+        in done.stdout
+    )
+    assert "expected features float32 (96,)" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_tests_of_the_guide_pass_as_they_stand(site, place):
+    """Those with fixtures are run by pytest, beside the modules they test."""
+    done = place.run("pytest", "-q", "test_edge_agent_night.py", "test_edge_agent_lamp.py", cwd=site)
+
+    assert done.splitlines()[-1].startswith("4 passed")
+
+
+def test_the_whole_kit_is_explained():
+    """Every public name of it and every fixture is in the guide."""
+    guide = GUIDE.read_text(encoding="utf-8")
+    fixtures = re.findall(
+        r"@pytest.fixture\ndef (\w+)", (Path(testing.__file__).parent / "fixtures.py").read_text()
+    )
+
+    assert len(fixtures) == 6
+    for name in [*testing.__all__, *fixtures]:
+        assert re.search(rf"`[^`]*\b{name}\b|import .*\b{name}\b", guide), name
 
 
 def test_names_of_the_first_plugin_agree(site):

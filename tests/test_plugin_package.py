@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -17,69 +14,12 @@ from edge_agent.errors import UserError
 from edge_agent.plugin_package import KINDS, TEMPLATES, plugin_names, render_plugin, write_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 100
-
-
-class Place:
-    """An environment of its own, which has this one's packages, too; what is installed there stays there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.python = folder / "venv" / "bin" / "python"
-        subprocess.run(
-            [sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True, timeout=PATIENCE
-        )
-        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
-        # Also what is installed here for editing, which is why these are not just put on the path.
-        others = [path for path in sys.path if path.endswith("site-packages")]
-        lines = [str(ROOT), *(f"import site; site.addsitedir({path!r})" for path in others)]
-        (site / "others.pth").write_text("\n".join(lines) + "\n")
-        # The commands of the guide, which need no network here: what they need is installed already.
-        self.command(
-            "pip", '-m pip --disable-pip-version-check "$@" --no-build-isolation --no-deps --no-index'
-        )
-        self.command("edge-agent", '-m edge_agent.cli "$@"')
-        self.command("pytest", '-m pytest -p no:cacheprovider -p no:randomly "$@"')
-
-    def command(self, name: str, arguments: str) -> None:
-        """Make a command of that name."""
-        path = self.python.parent / name
-        path.write_text(f'#!/bin/sh\nexec "{self.python}" {arguments}\n')
-        path.chmod(0o755)
-
-    def run(self, *command: object, cwd: Path | None = None) -> str:
-        """Run a command there and return what it says on standard output; it must not fail."""
-        keep = {
-            key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "PYTHONPATH"))
-        }
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd or self.folder,
-            env={
-                **keep,
-                "PATH": f"{self.python.parent}:{os.environ['PATH']}",
-                "EDGE_AGENT_HOME": str(self.folder / "home"),
-                "OPENBLAS_NUM_THREADS": "1",
-            },
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
-        return done.stdout
-
-
-@pytest.fixture(name="place", scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    for needed in ("pip", "setuptools"):
-        pytest.importorskip(needed)
-    return Place(tmp_path_factory.mktemp("authors"))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_passes_its_own_tests_and_comes_to_the_agent(place: Place, kind: str):
+def test_a_new_plugin_passes_its_own_tests_and_comes_to_the_agent(place, kind: str):
     """Rendered, installed, tested and listed by the commands that `plugins new` prints."""
     told = place.run("edge-agent", "plugins", "new", f"my-{kind}", "made", "--kind", kind)
     lines = told.splitlines()
