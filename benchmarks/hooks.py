@@ -87,7 +87,7 @@ def calls(listeners: int, rounds: int) -> dict[str, float]:
 
 
 def picture(listeners: int, pictures: int) -> dict[str, float]:
-    """Milliseconds of processor time of the whole process for each picture that an agent takes in; nothing is learned."""
+    """Milliseconds of processor time for each picture that an agent takes in; nothing is learned."""
     config = Config(
         drop_folder=DropFolderConfig(settle_seconds=0.0),
         update=UpdateConfig(min_new_samples=10**6, quiet_seconds=3600.0),

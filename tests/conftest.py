@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +94,13 @@ class Place:
 @pytest.fixture(name="place", scope="session")
 def _place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """An environment in which plugins can be installed."""
-    for needed in ("pip", "setuptools"):
-        pytest.importorskip(needed)
+    for needed, least in (("pip", 22), ("setuptools", 77)):
+        try:
+            found = version(needed)
+        except PackageNotFoundError:
+            found = "0"
+        if int(found.partition(".")[0]) < least:
+            pytest.skip(f"{needed} {least} or newer is not installed: no package can be installed without it")
     return Place(tmp_path_factory.mktemp("authors"))
 
 
