@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.update import MLUpdateTask
     from edge_agent.ml.values import MLFeatureValue
     from edge_agent.ml.writable import MLWritable
+    from edge_agent.vision.delegate_spec import DelegateChange, DelegateSpec, DeviceNode
     from edge_agent.vision.image_values import (
         CropAndScale,
         ImageOption,
@@ -105,6 +106,7 @@ _ROOMS = {
         "MLCreateError MLCreateErrorCode MLCreateErrorDomain MLModelError MLModelErrorCode MLModelErrorDomain"
     ),
     "hookspecs": "Decision hookimpl",
+    "vision.delegate_spec": "DelegateChange DelegateSpec DeviceNode",
     "ml.augmentation": "AugmentationSettings ImageAugmentationOptions",
     "ml.authoring": "AdamParams Array KNearestNeighborsClassifierBuilder NeuralNetworkBuilder SgdParams",
     "ml.checkpoints": "MLCheckpoint",
@@ -166,6 +168,9 @@ __all__ = [
     "CustomFeatureExtractor",
     "DataSource",
     "Decision",
+    "DelegateChange",
+    "DelegateSpec",
+    "DeviceNode",
     "FeatureExtractorType",
     "Generation",
     "ImageAugmentationOptions",

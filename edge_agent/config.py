@@ -93,6 +93,20 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
     start_timeout_seconds: Annotated[
         float, Meta(gt=0, le=LONGEST_SECONDS, description="Patience with a starting engine.")
     ] = 60.0
+    delegate: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="'auto' takes the fastest that agrees with the CPU; else 'cpu', or a name of an accelerator.",
+        ),
+    ] = "auto"
+    strict: Annotated[
+        bool, Meta(description="Rather answer nothing than on the CPU when the accelerator is away.")
+    ] = False
+    min_cosine: Annotated[
+        float,
+        Meta(ge=0.5, le=1, description="What an accelerator's features must have to the CPU's to be used."),
+    ] = 0.99
 
 
 class LearningConfig(Section, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ EdgeAgentError
 │   └── NoModelError           nothing has been published yet
 ├── ImageError                 this picture will fail again the same way
 ├── ExtractorError             the extractor file or its runtime is unusable
+│   ├── DelegateError          an accelerator's library refused, or cannot be loaded
 │   └── EngineError            the child process died, hung or answered nonsense
 ├── StoreError                 the disk or the database refused
 │   ├── DiskFullError          no room; try again when there is
@@ -73,6 +74,10 @@ class ImageError(EdgeAgentError):
 
 class ExtractorError(EdgeAgentError):
     """The extractor's file or its runtime is unusable."""
+
+
+class DelegateError(ExtractorError):
+    """The library of an accelerator refused, or cannot be loaded; the text is its own, and may be empty."""
 
 
 class EngineError(ExtractorError):

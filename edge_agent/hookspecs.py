@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.update import TaskStateChange, TrainingEvent
     from edge_agent.store.registry import Version
     from edge_agent.store.samples import Rejection, Sample
+    from edge_agent.vision.delegate_spec import DelegateChange, DelegateSpec
     from edge_agent.vision.preprocessing import ExtractorCard
 
 PROJECT = "edge_agent"
@@ -56,6 +57,10 @@ class Hooks:
     @hookspec
     def register_extractors(self, register: Callable[[ExtractorCard], None]) -> None:
         """Offer feature extractors; `register(card)` checks and names each."""
+
+    @hookspec
+    def register_delegates(self, register: Callable[[DelegateSpec], None]) -> None:
+        """Offer accelerators; `register(spec)` takes what each needs. None is loaded before it was tried elsewhere."""
 
     @hookspec
     def register_heads(self, register: Callable[[type[Head]], None]) -> None:
@@ -128,6 +133,10 @@ class Hooks:
     @hookspec
     def version_rolled_back(self, version: Version, previous: int) -> None:
         """`version` answers again in place of `previous`."""
+
+    @hookspec
+    def delegate_changed(self, change: DelegateChange) -> None:
+        """Pictures are looked at by another delegate: an accelerator went away, or is there."""
 
     @hookspec
     def agent_stopping(self, reason: str) -> None:

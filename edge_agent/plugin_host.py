@@ -17,6 +17,7 @@ from edge_agent.mailbox import Mailbox
 from edge_agent.ml.heads.conformance import AT_REGISTRATION, check_head
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.selection import ReviewPool, Suggestion, check_suggestions
+from edge_agent.vision.delegate_spec import DelegateChange, DelegateSpec
 from edge_agent.vision.preprocessing import ExtractorCard
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class PluginHost:
         self._listeners: dict[str, list[Listener]] = {hook: [] for hook in HOOK_NAMES}
         for hook, listener in sorted(listeners, key=lambda pair: self._reports[pair[1].plugin].built_in):
             self._listeners[hook].append(listener)
+        self._offered: dict[tuple[str, str], str] = {}
         self._mailboxes = {
             report.name: Mailbox(report.name, queue_size)
             for report in reports
@@ -135,6 +137,16 @@ class PluginHost:
             return card.name
 
         return self._collect("register_extractors", name)
+
+    def register_delegates(self) -> dict[str, DelegateSpec]:
+        """Every delegate that is offered, by name; raises `PluginError`."""
+
+        def name(spec: object) -> str:
+            if not isinstance(spec, DelegateSpec):
+                raise PluginError(f"expected a DelegateSpec, got {spec!r}")
+            return spec.name
+
+        return self._collect("register_delegates", name)
 
     def register_heads(self) -> dict[str, type[Head]]:
         """Every learning method that is offered, by name; raises `PluginError`."""
@@ -159,6 +171,10 @@ class PluginHost:
             self._collect("register_commands", name, dict.fromkeys(taken, "edge-agent itself")).values()
         )
 
+    def offered_by(self, hook: str, name: str) -> str:
+        """The plugin that registered something, once it was asked; empty when none did."""
+        return self._offered.get((hook, name), "")
+
     def _collect(
         self, hook: str, name_of: Callable[[Any], str], owners: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
@@ -170,6 +186,7 @@ class PluginHost:
             if name in owned:
                 raise PluginError(f"the name {name!r} is taken by {owned[name]}")
             owned[name] = f"the plugin {plugin!r}"
+            self._offered[hook, name] = plugin
             collected[name] = thing
 
         # Built-in plugins come first here, so that a clash of names is told to the guest.
@@ -253,6 +270,10 @@ class PluginHost:
     def version_rolled_back(self, version: Version, previous: int) -> None:
         """Tell that `version` answers again in place of `previous`."""
         self._tell("version_rolled_back", version=version, previous=previous)
+
+    def delegate_changed(self, change: DelegateChange) -> None:
+        """Tell that pictures are looked at by another delegate."""
+        self._tell("delegate_changed", change=change)
 
     def agent_stopping(self, reason: str) -> None:
         """Tell that the agent is about to close."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,31 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTDATA = Path(__file__).resolve().parents[2] / "shared" / "testdata"
+
+
+NATIVE = Path(__file__).parent / "native"
+
+
+@pytest.fixture(name="library", scope="session")
+def _library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """External delegates made of the C source, one for each set of macros; skips where there is no compiler."""
+    compiler = shutil.which("gcc")
+    folder = tmp_path_factory.mktemp("native")
+
+    def library(*macros: str) -> Path:
+        if compiler is None:
+            pytest.skip("gcc is not installed, so no delegate can be built")
+        path = folder / f"lib{'_'.join(['delegate', *macros])}.so"
+        if not path.exists():
+            flags = [f"-D{macro}" for macro in macros]
+            source = str(NATIVE / "delegate.c")
+            subprocess.run(
+                [compiler, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", *flags, "-o", str(path), source],
+                check=True,
+            )
+        return path
+
+    return library
 
 
 @pytest.fixture(scope="session")

@@ -150,6 +150,7 @@ def test_all_code_has_a_name():
         "edge_agent_centres.py",
         "edge_agent_tiles.py",
         "edge_agent_tiles_backend.py",
+        "edge_agent_turbo.py",
         "test_edge_agent_centres.py",
         "test_edge_agent_lamp.py",
         "test_edge_agent_night.py",
@@ -251,6 +252,15 @@ def test_the_learning_method_of_the_guide_keeps_all_promises(site, check):
 def test_the_learning_method_of_the_guide_is_registered(site):
     """The plugin offers it by its name."""
     assert set(load("centres = edge_agent_centres").register_heads()) == {"centres"}
+
+
+def test_the_accelerator_of_the_guide_is_offered(site):
+    """As the guide writes it, with its device and its options from the settings."""
+    host = load("turbo = edge_agent_turbo:Turbo", {"clock": "low"}, built_in=[])
+
+    [spec] = host.register_delegates().values()
+    assert (spec.name, spec.options) == ("turbo", {"clock": "low"})
+    assert [str(device) for device in spec.devices] == ["/dev/turbo*", "USB 1d50:60aa"]
 
 
 def test_lamp_stays_on_after_a_failure(site, tmp_path):

@@ -24,6 +24,7 @@ from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost, load_plugins
 from edge_agent.store.registry import Version
 from edge_agent.store.samples import Rejection, Sample
+from edge_agent.vision.delegate_spec import DelegateChange
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 10.0
@@ -98,6 +99,7 @@ RECORDER = "\n".join(
             "candidate_evaluated": "evaluation, decision",
             "version_published": "version",
             "version_rolled_back": "version, previous",
+            "delegate_changed": "change",
             "agent_stopping": "reason",
         }.items()
     ]
@@ -183,6 +185,7 @@ def test_built_in_plugins_answer_everything(load):
 
     assert {report.name for report in host.reports()} == {
         "default-extractors",
+        "default-delegates",
         "default-heads",
         "default-labels",
         "default-policy",
@@ -226,6 +229,57 @@ def register_extractors(register):
     card = cards["efficientnet-lite0-int8"]
     assert hashlib.sha256(card.path.read_bytes()).hexdigest() == card.sha256
     assert BUILT_IN in cards
+
+
+def test_hook_register_delegates(guests, load):
+    """The CPU is there, a guest adds an accelerator, and it is known which plugin offers which."""
+    guests.add(
+        "x",
+        """
+from edge_agent import DelegateSpec, DeviceNode
+
+@hookimpl
+def register_delegates(register):
+    register(DelegateSpec("mine", ("libmine.so.1",), {"speed": "max"}, (DeviceNode("/dev/mine_*"),)))
+""",
+    )
+    host = load()
+
+    specs = host.register_delegates()
+
+    assert set(specs) == {"cpu", "mine"}
+    assert specs["mine"].options == {"speed": "max"}
+    assert host.offered_by("register_delegates", "mine") == "x"
+    assert host.offered_by("register_delegates", "cpu") == "default-delegates"
+    assert host.offered_by("register_delegates", "other") == ""
+
+
+@pytest.mark.parametrize(
+    ("offered", "says"),
+    [
+        ("'libmine.so'", "expected a DelegateSpec, got 'libmine.so'"),
+        ("DelegateSpec('mine')", "delegate 'mine': only 'cpu' has no libraries"),
+        ("DelegateSpec('my own', ('x',))", "a delegate's name has letters"),
+        ("DelegateSpec('mine', ('x',), {'speed': 3})", "options are texts, not 'speed' = 3"),
+        ("DelegateSpec('mine', ('x',), devices=(DeviceNode('apex'),))", "begins with /dev/, not 'apex'"),
+        ("DelegateSpec('mine', ('x',), devices=(DeviceNode(usb=('18D1:9302',)),))", "is not a USB id"),
+        ("DelegateSpec('cpu')", "the name 'cpu' is taken by the plugin 'default-delegates'"),
+    ],
+)
+def test_a_delegate_that_cannot_be_meant_stops_the_start(guests, load, offered, says):
+    """The message names the plugin, the hook and what was expected."""
+    code = f"""
+from edge_agent import DelegateSpec, DeviceNode
+
+@hookimpl
+def register_delegates(register):
+    register({offered})
+"""
+    guests.add("x", code)
+
+    with pytest.raises(PluginError, match=r"plugin 'x': register_delegates: .*") as caught:
+        load().register_delegates()
+    assert says in str(caught.value)
 
 
 def test_hook_register_heads(guests, load):
@@ -524,6 +578,26 @@ def test_hook_version_rolled_back(told, caplog):
 
     assert seen == [("version_rolled_back", VERSION, 4)]
     assert caplog.messages == ["version 3 answers again in place of 4"]
+
+
+@pytest.mark.parametrize(
+    ("previous", "current", "level", "says"),
+    [
+        ("cpu", "edgetpu", logging.INFO, "edgetpu looks at pictures now: why"),
+        (
+            "edgetpu",
+            "cpu",
+            logging.WARNING,
+            "the CPU looks at pictures now, no longer edgetpu: why; it is tried again by itself",
+        ),
+    ],
+)
+def test_hook_delegate_changed(told, caplog, previous, current, level, says):
+    """Who looked at pictures, who does now and why; a fallback is a warning."""
+    change = DelegateChange(previous, current, "why", "auto")
+
+    assert told(lambda host: host.delegate_changed(change=change)) == [("delegate_changed", change)]
+    assert (caplog.records[-1].levelno, caplog.messages) == (level, [says])
 
 
 def test_hook_agent_stopping(told, caplog):

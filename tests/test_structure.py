@@ -31,7 +31,8 @@ STOREYS = """
     cli.demo | cli.train
     cli.extractors
     cli.export | cli.extractor_trials | cli.review | cli.training_summary
-    cli.doctor | cli.plugins | cli.predict | cli.run | cli.samples | cli.setup | cli.status | cli.versions
+    cli.delegates | cli.doctor | cli.plugins | cli.predict | cli.run | cli.samples | cli.setup | cli.status
+    cli.versions
     cli.trained | cli.training_options
     cli.settings
     cli.training_bar
@@ -52,9 +53,10 @@ STOREYS = """
     agent.agent
     agent.updating
     agent.requests | agent.summary
-    agent.stages
+    agent.inspecting | agent.stages
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
-    agent.importing | agent.forgetting | agent.head_settings | agent.incoming | agent.judging | agent.probation
+    agent.accelerating | agent.forgetting | agent.head_settings | agent.importing | agent.incoming | agent.judging
+    agent.probation
     agent.bursts | agent.publishing
     default_plugins
     default_plugins.*
@@ -74,8 +76,10 @@ STOREYS = """
     ml.image_classifier
     ml.generations | vision.feature_source | ml.session_run
     vision.export
-    ml.update | vision.engine | vision.worker | store.registry | ml.session_outcome
-    ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head
+    ml.update | vision.engine | vision.worker | vision.delegate_trial | store.registry | ml.session_outcome
+    vision.accelerator
+    vision.delegate_bench
+    ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head | vision.delegates
     ml.training_session
     ml.session_data | ml.duplicates
     ml.session_folder
@@ -83,13 +87,14 @@ STOREYS = """
     ml.model | ml.quarantine | vision.card_draft | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     vision.adoption | vision.performance | vision.witness
-    vision.backend
+    vision.backend | vision.delegate_check | vision.extraction
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.contradictions | vision.inspection
     ml.fits.auto | ml.label_errors | ml.evidence | ml.learning_curve | vision.scaling | vision.thumbnail_maker
     vision.audition | vision.pooling
-    vision.comparison | vision.cutting | vision.fused_head | vision.fused_input | vision.model_metadata
+    vision.comparison | vision.cutting | vision.delegate_question | vision.fused_head | vision.fused_input
+    vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
     ml.heads.gradient_descent | ml.heads.logistic | ml.heads.mixed
     ml.heads.conformance
@@ -124,10 +129,13 @@ STOREYS = """
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     ml.intervals | ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable
+    vision.delegate_records
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
+    store.device_lock | vision.elf | vision.device_nodes
     ml.copies | store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records
+    vision.delegate_spec | vision.delegate_verdict
     config | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
     errors
@@ -144,14 +152,14 @@ DOORS = {
     "PIL": {"vision.images", "cli.pictures"},
     "ai_edge_litert": {"vision.runtime"},
     "click": {"cli", "cli.*"},
-    "fcntl": {"store.lock"},
+    "fcntl": {"store.lock", "store.device_lock"},
     "matplotlib": {"report.plots"},
     # What is imported by a text escapes the storeys: the public names, lazy commands, the runtime of two names.
     "importlib.import_module": {"ml.kinds", "", "cli", "vision.backend", "vision.runtime"},
     "pluggy": {"hookspecs", "plugins"},
     "pytest": {"testing.fixtures"},
     "rich": {"cli", "cli.*"},
-    "signal": {"agent.daemon", "vision.worker"},
+    "signal": {"agent.daemon", "vision.delegate_trial", "vision.worker"},
     "socket": {
         "agent.daemon",
         "agent.control",
@@ -166,6 +174,7 @@ DOORS = {
         "vision.audition",
         "vision.child",
         "vision.comparison",
+        "vision.delegates",
         "vision.engine",
         "vision.thumbnails",
         "vision.trial",
@@ -188,6 +197,7 @@ ENGINE_SIDE = (
     "ai_edge_litert",
     "edge_agent.vision.augmentation",
     "edge_agent.vision.backend",
+    "edge_agent.vision.delegate_trial",
     "edge_agent.vision.extractor",
     "edge_agent.vision.extractor_stage",
     "edge_agent.vision.image_values",

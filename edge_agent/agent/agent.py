@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_agent.agent.accelerating import look_after
 from edge_agent.agent.home import Home
 from edge_agent.agent.pauses import REST_SECONDS, Pauses
 from edge_agent.agent.requests import FORGET, UPDATE, Request, answer
@@ -182,6 +183,7 @@ class Agent:
 
     def _take_in(self) -> None:
         stages = self._open_stages
+        look_after(stages.engine, self._plugins)
         stages.rebuild.step(self._go_on)
         stages.intake.step(self._go_on)
         if stages.engine.facts is not None:
@@ -190,6 +192,7 @@ class Agent:
     def _go_on(self) -> bool:
         """Answer what was asked between two pictures and show that there is progress; False when it is to stop."""
         self._drain()
+        look_after(self._open_stages.engine, self._plugins)
         self._write_status()
         self._alive()
         return not self.stopping
@@ -292,6 +295,9 @@ class Agent:
         wait = self._open_updating.wait_seconds()
         if wait is not None and not self._pauses.trouble("learning"):
             waits.append(wait)
+        due = stages.engine.next_look()
+        if due is not None and not self._pauses.rests("intake"):
+            waits.append(due - now)
         written = self._status.next_write() if self._status else None
         if written is not None:
             waits.append(written - now)
@@ -326,7 +332,9 @@ class Agent:
         trouble = "; ".join(
             filter(None, [*self._pauses.troubles, stages.serving.trouble, stages.rebuild.trouble])
         )
-        state = AgentState.DEGRADED if trouble else AgentState.OK
+        accelerator = stages.engine.accelerator
+        missed = accelerator is not None and accelerator.is_missed
+        state = AgentState.DEGRADED if trouble or missed else AgentState.OK
         facts = summarise(stages, self._plugins, state=state, trouble=trouble)
         return {**facts, "no_update_because": self._open_updating.why_not}
 

@@ -131,6 +131,14 @@ class Checkup:
             return Check(name, "warning", f"no picture could be made to try it: {error.strerror}")
         if seen.features is None and not seen.permanent:
             return Check(name, "problem", f"it starts and cannot look at a picture: {seen.error}")
+        accelerator = self._engine.accelerator
+        if accelerator is not None and accelerator.is_missed:
+            return Check(
+                name,
+                "warning",
+                f"the CPU looks at pictures, which is slower: {accelerator.fallback_reason}."
+                " `edge-agent delegates` says what to do.",
+            )
         again = self._engine.restarts
         lost = f"; it had to be started again {again} times, mostly for damaged pictures" if again else ""
         what = f"{facts.name} on {facts.runtime}, delegate {facts.delegate}{lost}"

@@ -58,6 +58,11 @@ class Home:
         return self.path / "status.json"
 
     @property
+    def delegates_path(self) -> Path:
+        """What came of trying accelerators."""
+        return self.path / "delegates.json"
+
+    @property
     def socket_path(self) -> Path:
         """Where the running agent is asked."""
         return self.path / "agent.sock"

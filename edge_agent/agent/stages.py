@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from edge_agent.agent.accelerating import delegate_problems, open_accelerator
 from edge_agent.agent.answers import Answers
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.checkup import Checkup
@@ -104,7 +105,9 @@ def open_stages(
     """
     heads = plugins.register_heads()
     extractors = known_extractors(home, plugins.register_extractors())
+    delegates = plugins.register_delegates()
     problems = setup_problems(home, config, heads, extractors, drop_folder)
+    problems += delegate_problems(config.extractor, delegates)
     if problems:
         raise ConfigError(problems)
     card = extractors[chosen_name(home, config)]
@@ -118,6 +121,7 @@ def open_stages(
         store = open_store(home, clocks.wall)
         closing.callback(store.close)
         engine = make_engine(card, config.pictures, config.extractor, monotonic=clocks.monotonic)
+        engine.accelerator = open_accelerator(home, card, config.extractor, delegates, clocks.monotonic)
         closing.callback(engine.close)
         folder = DropFolder(config.drop_folder, drop_folder, doorbell=ring, monotonic=clocks.monotonic)
         folder.open(watch=watch)

@@ -39,7 +39,7 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
             "n_features": stages.card.n_features,
         },
         "engine": {"pid": facts.pid if facts else None, "restarts": stages.engine.restarts},
-        "delegate": {"name": facts.delegate if facts else "cpu", "requested": "cpu", "fallback_reason": None},
+        "delegate": _delegate(stages),
         "drift": _drift(stages),
         "last_update": last,
         "refused": stages.learning.refusals.last,
@@ -55,6 +55,16 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
             }
             for report in plugins.reports()
         ],
+    }
+
+
+def _delegate(stages: Stages) -> dict[str, Any]:
+    """What pictures are looked at by, what the configuration asks for, and why it is not that."""
+    facts, accelerator = stages.engine.facts, stages.engine.accelerator
+    return {
+        "name": facts.delegate if facts else None,
+        "requested": accelerator.requested if accelerator else "cpu",
+        "fallback_reason": accelerator.fallback_reason if accelerator else None,
     }
 
 

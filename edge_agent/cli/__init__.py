@@ -35,6 +35,7 @@ COMMANDS = {
     "review": "edge_agent.cli.review:review",
     "doctor": "edge_agent.cli.doctor:doctor",
     "extractors": "edge_agent.cli.extractors:extractors",
+    "delegates": "edge_agent.cli.delegates:delegates",
     "plugins": "edge_agent.cli.plugins:plugins",
 }
 """Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""

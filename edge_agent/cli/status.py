@@ -41,6 +41,10 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         ("rejected", f"{facts['rejected']} (in {settings.home}/rejected)" if facts["rejected"] else 0),
         ("extractor", facts["extractor"]["name"]),
     ]
+    delegate = facts["delegate"]
+    if delegate["fallback_reason"] or delegate["name"] not in (None, "cpu"):
+        why = f", not {delegate['requested']}: {delegate['fallback_reason']}"
+        rows.append(("delegate", f"{delegate['name']}{why if delegate['fallback_reason'] else ''}"))
     rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts["ignored"][:5]]
     if facts["unusable"]:
         rows.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_agent.config import Config
-from edge_agent.default_plugins import extractors, gate, heads, labels, review
+from edge_agent.default_plugins import delegates, extractors, gate, heads, labels, review
 from edge_agent.default_plugins.log import Log
 from edge_agent.default_plugins.policy import Policy
 
@@ -15,6 +15,7 @@ def built_in_plugins(config: Config) -> list[tuple[str, object]]:
     """
     return [
         ("default-extractors", extractors),
+        ("default-delegates", delegates),
         ("default-heads", heads),
         ("default-labels", labels),
         ("default-policy", Policy(config.update)),

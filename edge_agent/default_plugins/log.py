@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.update import TaskStateChange, TrainingEvent
     from edge_agent.store.registry import Version
     from edge_agent.store.samples import Rejection, Sample
+    from edge_agent.vision.delegate_spec import DelegateChange
 
 log = logging.getLogger("edge_agent")
 
@@ -76,6 +77,18 @@ class Log:
     def version_rolled_back(self, version: Version, previous: int) -> None:
         """An older classifier is live."""
         log.info("version %d answers again in place of %d", version.number, previous)
+
+    @hookimpl
+    def delegate_changed(self, change: DelegateChange) -> None:
+        """As loud as a failure: slow answers without a word are what owners complain of."""
+        if change.is_fallback:
+            log.warning(
+                "the CPU looks at pictures now, no longer %s: %s; it is tried again by itself",
+                change.previous,
+                change.reason,
+            )
+        else:
+            log.info("%s looks at pictures now: %s", change.current, change.reason)
 
     @hookimpl
     def agent_stopping(self, reason: str) -> None:

@@ -18,6 +18,7 @@ from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.sections import suggest
 from edge_agent.store.registry import Version
 from edge_agent.store.samples import Rejection, Sample
+from edge_agent.vision.delegate_spec import DelegateChange
 
 NOON = 1795176000.25
 """2026-11-20 12:00:00.250 UTC, when all examples happen."""
@@ -121,6 +122,8 @@ def _example(hook: str, name: str) -> Any:
         return TrainingEvent("task-1", hook, state, {"loss_value": 0.5}, {"shrinkage": 0.3})
     if name == "version":
         return 3 if hook == "agent_started" else _VERSION
+    if hook == "delegate_changed":
+        return DelegateChange("turbo", "cpu", "turbo: refused: it was unplugged", "auto")
     if name == "change":
         return TaskStateChange("task-1", "running", "suspended")
     return _BY_NAME[name]

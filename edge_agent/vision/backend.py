@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.errors import ExtractorError
+from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.preprocessing import TFLITE, ExtractorCard, fingerprint_start
 from edge_agent.vision.runtime import RuntimeFacts
@@ -39,13 +40,21 @@ class Extractor(Protocol):
         """
 
 
-def open_extractor(card: ExtractorCard, *, runtime: str = "auto", threads: int = 1) -> Extractor:
+def open_extractor(
+    card: ExtractorCard,
+    *,
+    runtime: str = "auto",
+    threads: int = 1,
+    delegate: DelegateUse | None = None,
+) -> Extractor:
     """Open the extractor of a card and run it once on a grey picture, so that the first real one does not wait.
+
+    A `delegate` is for the built-in backend; a plugin's has its own ways to use an accelerator.
 
     Raises `ExtractorError` with one line that names what is wrong, also where a plugin's backend raises anything.
     """
     if card.backend == TFLITE:
-        built_in = FeatureExtractor(card, runtime=runtime, threads=threads)
+        built_in = FeatureExtractor(card, runtime=runtime, threads=threads, delegate=delegate)
         built_in.warm_up()
         return built_in
     backend = _backend(card)

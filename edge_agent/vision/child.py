@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -17,10 +18,15 @@ from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError
 from edge_agent.ml.augmentation import AugmentationSettings, Variant
 from edge_agent.vision import wire
+from edge_agent.vision.delegate_spec import DelegateUse
+from edge_agent.vision.delegate_verdict import Code
 from edge_agent.vision.preprocessing import ExtractorCard
 
 TAIL_BYTES = 4096
 """Of what the process prints, so much of the end is kept for messages."""
+
+LOOKS = 8
+"""The memory of the process is looked at after so many pictures."""
 
 PATIENCE_SECONDS = 1.0
 """How long an engine that was told to end may take before it is killed."""
@@ -46,8 +52,13 @@ class Child:
         python: str = sys.executable,
         module: str = "edge_agent.vision.worker",
         augmentation: AugmentationSettings | None = None,
+        delegate: DelegateUse | None = None,
     ) -> None:
         self._monotonic = monotonic
+        self.failure: Code = "refused"
+        """Why it did not get ready, once `ready` or `look` has raised."""
+        self._first_bytes = 0
+        self._looks = 0
         self._tail = b""
         self._ended = ""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -61,6 +72,8 @@ class Child:
             "pictures": pictures,
             "extractor": extractor,
         }
+        if delegate is not None:
+            settings["delegate"] = delegate
         if augmentation is not None:
             settings["augmentation"] = augmentation
         try:
@@ -97,23 +110,46 @@ class Child:
 
         Raises `EngineError` with the engine's reason or its last words when it does not get that far in time.
         """
-        message: wire.Message | None = None
+        ready = self.look(timeout_seconds)
+        if ready is None:
+            self.failure = "hung"
+            how = self._ended_how(patience_seconds=0)
+            raise EngineError(f"the engine did not start within {timeout_seconds:g} seconds ({how})")
+        return ready
+
+    def look(self, timeout_seconds: float = 0.0) -> wire.Ready | None:
+        """As `ready`, but None where it is not ready yet, and the process goes on."""
+        failed = True
         try:
             received = self._receive(timeout_seconds)
             if received is None:
-                how = self._ended_how(patience_seconds=0)
-                raise EngineError(f"the engine did not start within {timeout_seconds:g} seconds ({how})")
+                failed = False
+                return None
             message, _payload = received
             if isinstance(message, wire.Failed):
                 raise EngineError(f"the engine cannot start: {message.reason}")
             if not isinstance(message, wire.Ready):
                 raise EngineError(f"the engine said {type(message).__name__} before it was ready")
+            failed = False
             return message
         except _EndedError:
-            raise EngineError(f"the engine ended before it was ready ({self._ended_how()})") from None
+            self.failure = "crashed"
+            how = self._ended_how()
+            if how.startswith("exit"):
+                self.failure = "exited"
+            raise EngineError(f"the engine ended before it was ready ({how})") from None
         finally:
-            if not isinstance(message, wire.Ready):
+            if failed:
                 self.end()
+
+    def grown_bytes(self) -> int:
+        """How much the process grew since it was first asked; now and then it is really looked."""
+        self._looks += 1
+        if self._looks % LOOKS == 1:
+            now = _resident_bytes(self.pid)
+            self._first_bytes = self._first_bytes or now
+            return now - self._first_bytes
+        return 0
 
     def ask(self, number: int, fd: int, variant: Variant | None = None) -> None:
         """Hand a picture over; raises `OSError` when the engine is gone."""
@@ -196,6 +232,47 @@ class Child:
             if not part:
                 return False
             self._tail = (self._tail + part)[-TAIL_BYTES:]
+
+
+class Successor:
+    """A process that is to take over: it gets ready while another one answers."""
+
+    def __init__(
+        self,
+        child: Child,
+        use: DelegateUse | None,
+        timeout_seconds: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.child = child
+        self.use = use
+        self._timeout_seconds = timeout_seconds
+        self._monotonic = monotonic
+        self._deadline = monotonic() + timeout_seconds
+        self._ready: wire.Ready | None = None
+
+    def look(self) -> wire.Ready | None:
+        """What it said when it was ready, or None as long as it is not; raises `EngineError` when it fails."""
+        if self._ready is None:
+            self._ready = self.child.look()
+            if self._ready is None and self._monotonic() >= self._deadline:
+                self._ready = self.child.ready(0.0)
+        return self._ready
+
+    def wait(self) -> wire.Ready:
+        """Wait until it is ready; raises `EngineError` when it fails, or not in time."""
+        if self._ready is None:
+            self._ready = self.child.ready(self._timeout_seconds)
+        return self._ready
+
+
+def _resident_bytes(pid: int) -> int:
+    """Memory of a process; 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _environment(python: str) -> dict[str, str]:

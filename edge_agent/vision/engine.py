@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
-import numpy.typing as npt
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError
-from edge_agent.ml.augmentation import AugmentationSettings, Variant
+from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import wire
-from edge_agent.vision.child import Child
+from edge_agent.vision.accelerator import LOOK_SECONDS, Accelerator
+from edge_agent.vision.child import Child, Successor
+from edge_agent.vision.delegate_spec import CPU, DelegateUse
+from edge_agent.vision.delegate_verdict import Code
+from edge_agent.vision.extraction import EngineFacts, Extraction, Job, PendingJob, extraction, refused
 from edge_agent.vision.preprocessing import ExtractorCard
+
+__all__ = ["Engine", "EngineFacts", "Extraction", "Job"]
 
 log = logging.getLogger(__name__)
 
@@ -34,62 +34,8 @@ CHANCES = 2
 CRASH_SECONDS = 0.5
 """A process whose socket closed is about to end by itself; its own exit status says more than a kill."""
 
-
-Job = tuple[object, int] | tuple[object, int, Variant | None]
-"""Whatever the caller wants to know it by, an open file descriptor, and which changed copy is looked at."""
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """What the running engine said of itself."""
-
-    name: str
-    fingerprint: str
-    n_features: int
-    runtime: str
-    delegate: str
-    pid: int
-    notice: str = ""
-    """What the owner should know of it, in one line; mostly empty."""
-
-
-@dataclass(frozen=True, eq=False)
-class Extraction:
-    """What became of one picture."""
-
-    key: object
-    """What the caller gave with it."""
-    digest: str
-    """sha256 of the file's bytes, in hex; empty when they were not read (no regular file, too long)."""
-    features: npt.NDArray[np.float32] | None
-    """Of shape [n_features]; None when `error` says why."""
-    width: int
-    """Of the original picture, upright, in pixels; 0 when it was refused."""
-    height: int
-    error: str | None
-    permanent: bool
-    """Whether the same picture would fail again; False is the engine's or the disk's trouble."""
-    seconds: float
-    """Spent on it in the engine."""
-
-
-@dataclass(eq=False)
-class _Job:
-    key: object
-    fd: int
-    number: int
-    variant: Variant | None = None
-    alone: bool = False
-    lost: int = 0
-    result: Extraction | None = None
-    wanted: bool = True
-
-    def finish(self, result: Extraction | None) -> None:
-        """Keep the result and let go of the file, once."""
-        self.result = result
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+GROWN_BYTES = 256 << 20
+"""A process with a vendor's library that has grown by this much leaks; it is ended before the board suffers."""
 
 
 class Engine:
@@ -98,7 +44,8 @@ class Engine:
     The process may die or hang; it is then started again, and what it had not answered is tried again one
     picture at a time, so that only the guilty one is refused. Used from one thread. Several `extract`
     generators may be consumed in turn: they share one pipeline. `augmentation` says how strong changed copies
-    of pictures are changed.
+    of pictures are changed. With an `accelerator` the process computes on what that says; the CPU answers the
+    picture on which it is lost.
     """
 
     def __init__(
@@ -128,13 +75,17 @@ class Engine:
         self._child: Child | None = None
         self._closed = False
         self._numbers = itertools.count(1)
-        self._out: deque[_Job] = deque()
-        self._waiting: deque[_Job] = deque()
+        self._out: deque[PendingJob] = deque()
+        self._waiting: deque[PendingJob] = deque()
         self._progress = 0.0
         self.facts: EngineFacts | None = None
         """What the engine said of itself when it last started; None before the first start."""
         self.restarts = 0
         """How often it had to be started again."""
+        self.accelerator: Accelerator | None = None
+        """What chooses the delegate, set before the first start; None: always the CPU."""
+        self._use: DelegateUse | None = None
+        self._successor: Successor | None = None
 
     def start(self) -> EngineFacts:
         """Start the process unless it runs, and wait until it is ready, which means fast.
@@ -144,32 +95,109 @@ class Engine:
         if self._closed:
             raise EngineError("the engine is closed")
         if self._child is not None and not self._out and not self._child.is_running():
-            log.warning("the engine process ended while it had nothing to do: %s", self._child.end())
+            how = self._child.end()
+            log.warning("the engine process ended while it had nothing to do: %s", how)
             self._child = None
+            self._blame("crashed", f"it ended while it had nothing to do ({how})")
         if self._child is None or self.facts is None:
-            child = self._new_child()
-            ready = child.ready(self._start_timeout_seconds)
-            if self.facts is not None:
-                self.restarts += 1
-                if ready.fingerprint != self.facts.fingerprint:
-                    child.end()
-                    raise EngineError(
-                        f"the extractor changed from {self.facts.fingerprint} to {ready.fingerprint}"
-                        " while the agent was running; start the agent again"
-                    )
-            self._child = child
-            self.facts = EngineFacts(
-                ready.name,
-                ready.fingerprint,
-                ready.n_features,
-                ready.runtime,
-                ready.delegate,
-                ready.pid,
-                ready.notice,
-            )
-            if ready.notice:
-                log.warning("the extractor %s: %s", ready.name, ready.notice)
+            self._start_child()
+        assert self.facts is not None
         return self.facts
+
+    def _start_child(self) -> None:
+        """Start a process, on the CPU where the accelerator does not get that far and the CPU may."""
+        successor = self._successor or self._new_successor(
+            self.accelerator.wanted() if self.accelerator else None
+        )
+        self._successor = None
+        try:
+            ready = successor.wait()
+        except EngineError as error:
+            if successor.use is None or self.accelerator is None:
+                raise
+            log.warning("%s does not start: %s", successor.use.name, error)
+            self.accelerator.failed(successor.child.failure, str(error))
+            if not self.accelerator.cpu_may:
+                raise
+            self._start_child()
+            return
+        self._take_over(successor, ready)
+
+    def _new_successor(self, use: DelegateUse | None) -> Successor:
+        seconds = self._start_timeout_seconds
+        if use is not None and self.accelerator is not None:
+            seconds = min(seconds, self.accelerator.start_seconds)
+        return Successor(self._new_child(delegate=use), use, seconds, self._monotonic)
+
+    def _take_over(self, successor: Successor, ready: wire.Ready) -> None:
+        """Have a process that is ready answer from now on."""
+        if self.facts is not None:
+            self.restarts += successor.use is None and self._use is None
+            if ready.fingerprint != self.facts.fingerprint:
+                successor.child.end()
+                raise EngineError(
+                    f"the extractor changed from {self.facts.fingerprint} to {ready.fingerprint}"
+                    " while the agent was running; start the agent again"
+                )
+        if self._child is not None:
+            self._child.end()
+        self._child, self._use = successor.child, successor.use
+        self.facts = EngineFacts(
+            ready.name,
+            ready.fingerprint,
+            ready.n_features,
+            ready.runtime,
+            ready.delegate,
+            ready.pid,
+            ready.notice,
+        )
+        if ready.notice:
+            log.warning("the extractor %s: %s", ready.name, ready.notice)
+        if self.accelerator is not None:
+            self.accelerator.served(ready.delegate)
+
+    # ------------------------------------------------------------------ accelerators that come and go
+
+    def tick(self) -> None:
+        """Go on with an accelerator that is tried or about to take over; to be called now and then."""
+        if self.accelerator is None or self._closed or self.facts is None:
+            return
+        use = self.accelerator.tick()
+        if use is not None and self._successor is None and use != self._use:
+            self._successor = self._new_successor(use)
+        self._change_over()
+
+    def next_look(self) -> float | None:
+        """The monotonic time at which `tick` has something to do, or None."""
+        if self._successor is not None:
+            return self._monotonic() + LOOK_SECONDS
+        return self.accelerator.next_look() if self.accelerator else None
+
+    def _change_over(self) -> bool:
+        """Let the process that was started beside this one answer, between two pictures; True: hold on for that."""
+        successor = self._successor
+        if successor is None or self.accelerator is None:
+            return False
+        try:
+            ready = successor.look()
+            if ready is None:
+                return False
+            if self._out:
+                return True
+            self._successor = None
+            self._take_over(successor, ready)
+        except EngineError as error:
+            self._successor = None
+            self.accelerator.failed(successor.child.failure, str(error))
+        return False
+
+    def _blame(self, code: Code, detail: str) -> bool:
+        """The process is lost: whether it was the accelerator's, which is then left alone for a while."""
+        use, self._use = self._use, None
+        if use is None or self.accelerator is None:
+            return False
+        self.accelerator.failed(code, detail)
+        return True
 
     def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
         """Look at pictures: an `Extraction` for each (key, open file descriptor), in the order they came.
@@ -184,7 +212,7 @@ class Engine:
         Raises `EngineError` when the engine cannot be started.
         """
         source = iter(jobs)
-        mine: deque[_Job] = deque()
+        mine: deque[PendingJob] = deque()
         try:
             more = True
             while more or mine:
@@ -194,7 +222,7 @@ class Engine:
                         more = False
                         break
                     key, fd, variant = taken if len(taken) == 3 else (*taken, None)
-                    job = _Job(key, fd, next(self._numbers), variant)
+                    job = PendingJob(key, fd, next(self._numbers), variant)
                     mine.append(job)
                     self._waiting.append(job)
                     self._send_waiting()
@@ -219,8 +247,13 @@ class Engine:
         if self._child is not None:
             self._child.end()
             self._child = None
+        if self._successor is not None:
+            self._successor.child.end()
+            self._successor = None
+        if self.accelerator is not None:
+            self.accelerator.close()
 
-    def _answered(self, job: _Job) -> Extraction:
+    def _answered(self, job: PendingJob) -> Extraction:
         while job.result is None:
             self._send_waiting()
             if self._child is not None and job.result is None:
@@ -229,6 +262,8 @@ class Engine:
 
     def _send_waiting(self) -> None:
         """Hand over what may be handed over; a suspect goes alone."""
+        if self._change_over():
+            return
         self.start()
         while self._child is not None and self._waiting and len(self._out) < DEPTH:
             if self._out and (self._out[0].alone or self._waiting[0].alone):
@@ -240,7 +275,7 @@ class Engine:
             try:
                 self._child.ask(job.number, job.fd, job.variant)
             except OSError:
-                self._lose("crashed", patience_seconds=CRASH_SECONDS)
+                self._lose("crashed", "crashed", patience_seconds=CRASH_SECONDS)
 
     def _take_answer(self, child: Child) -> None:
         """Take in one answer, or notice that there will be none."""
@@ -248,81 +283,59 @@ class Engine:
             remaining = self._progress + self._timeout_seconds - self._monotonic()
             received = child.answer(max(0.0, remaining))
         except EngineError:
-            self._lose("crashed", patience_seconds=CRASH_SECONDS)
+            self._lose("crashed", "crashed", patience_seconds=CRASH_SECONDS)
             return
         if received is None:
-            self._lose(f"took longer than {self._timeout_seconds:g} seconds", patience_seconds=0)
+            self._lose("hung", f"took longer than {self._timeout_seconds:g} seconds", patience_seconds=0)
             return
         answer, payload = received
         job = self._out[0] if self._out else None
         if job is None or answer.number != job.number or not self._fits(answer, payload):
-            self._lose("answered nonsense", patience_seconds=0)
+            self._lose("failed", "answered nonsense", patience_seconds=0)
+            return
+        if answer.failed and self._use is not None:
+            self._lose("failed", f"refused: {answer.error}", patience_seconds=0)
             return
         self._out.popleft()
         self._progress = self._monotonic()
         if job.wanted:
-            job.finish(_extraction(job, answer, payload))
+            job.finish(extraction(job, answer, payload))
+        if self._use is not None and child.grown_bytes() > GROWN_BYTES:
+            self._lose("too-much-memory", f"grew by {GROWN_BYTES >> 20} MB", patience_seconds=0)
 
     def _fits(self, answer: wire.Answer, payload: bytes) -> bool:
         n_features = self.facts.n_features if self.facts is not None else 0
         return len(payload) == (0 if answer.error is not None else 4 * n_features)
 
-    def _lose(self, what: str, *, patience_seconds: float) -> None:
-        """The process is lost: end it, and find out later which picture it was that did it."""
+    def _lose(self, code: Code, what: str, *, patience_seconds: float) -> None:
+        """The process is lost: end it, and find out later which picture it was that did it.
+
+        Where an accelerator was lost, nothing is held against the pictures before they are lost on the CPU too.
+        """
         child, self._child = self._child, None
         assert child is not None
         how = child.end(patience_seconds)
-        log.warning("the engine %s with %d pictures (%s) and is started again", what, len(self._out), how)
+        if code == "crashed" and how.startswith("exit"):
+            code = "exited"
+        name = self._use.name if self._use else CPU
+        log.warning(
+            "the engine on %s %s with %d pictures (%s) and is started again", name, what, len(self._out), how
+        )
         log.info("the engine's last words: %s", child.last_words() or "none")
+        accuses = self._blame(code, f"{how}, in service" if code in ("crashed", "exited") else what)
         alone = len(self._out) == 1
         again = []
         for job in self._out:
             if not job.wanted:
                 continue
-            job.lost += alone
+            job.accuses |= accuses
+            job.lost += alone and not accuses
             job.alone = True
             if job.lost >= CHANCES:
-                job.finish(_refused(job, f"the decoder {what} on this picture twice ({how})"))
+                job.finish(refused(job, f"the decoder {what} on this picture twice ({how})"))
+                if job.accuses and self.accelerator is not None:
+                    self.accelerator.acquitted()
             else:
                 again.append(job)
         self._out.clear()
         self._waiting.extendleft(reversed(again))
-
-
-def _extraction(job: _Job, answer: wire.Answer, payload: bytes) -> Extraction:
-    return Extraction(
-        key=job.key,
-        digest=answer.digest,
-        features=None if answer.error is not None else np.frombuffer(payload, dtype=np.float32),
-        width=answer.width,
-        height=answer.height,
-        error=answer.error,
-        permanent=answer.permanent,
-        seconds=answer.seconds,
-    )
-
-
-def _refused(job: _Job, reason: str) -> Extraction:
-    return Extraction(
-        key=job.key,
-        digest=_digest(job.fd),
-        features=None,
-        width=0,
-        height=0,
-        error=reason,
-        permanent=True,
-        seconds=0.0,
-    )
-
-
-def _digest(fd: int) -> str:
-    """sha256 of an open file: safe for bytes that no decoder survives; empty when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        offset = 0
-        while part := os.pread(fd, 1 << 18, offset):
-            digest.update(part)
-            offset += len(part)
-    except OSError:
-        return ""
-    return digest.hexdigest()

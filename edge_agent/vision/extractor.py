@@ -7,32 +7,49 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.errors import ExtractorError
+from edge_agent.errors import DelegateError, ExtractorError
+from edge_agent.vision.delegate_spec import CPU, DelegateUse
 from edge_agent.vision.preprocessing import (
     ExtractorCard,
     Preprocessor,
     dequantised,
     fingerprint_of,
 )
-from edge_agent.vision.runtime import load_interpreter
-
-DELEGATE = "cpu"
+from edge_agent.vision.runtime import Progress, load_interpreter
 
 
 class FeatureExtractor:
     """The frozen part of the model: a picture in, a vector out.
 
     Opening one reads the file, checks its sha256 before native code sees a byte of it (damaged models crash
-    one runtime and load silently in the other), loads it and compares it with its card.
+    one runtime and load silently in the other), loads it and compares it with its card. With a `delegate` its
+    library is loaded too; `progress` is told of the stages, as `load_interpreter` says.
 
-    Raises `ExtractorError` that names the file and what is wrong.
+    Raises `ExtractorError` that names the file and what is wrong, and `DelegateError` with what the delegate said.
     """
 
-    def __init__(self, card: ExtractorCard, *, runtime: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self,
+        card: ExtractorCard,
+        *,
+        runtime: str = "auto",
+        threads: int = 1,
+        delegate: DelegateUse | None = None,
+        progress: Progress = lambda _stage: None,
+    ) -> None:
         self.card = card
         model = read_model(card)
         try:
-            interpreter = load_interpreter(model, runtime=runtime, threads=threads, output=card.output)
+            interpreter = load_interpreter(
+                model,
+                runtime=runtime,
+                threads=threads,
+                output=card.output,
+                delegate=delegate,
+                progress=progress,
+            )
+        except DelegateError:
+            raise
         except ExtractorError as error:
             raise ExtractorError(f"{card.path}: {error}") from None
         wanted = card.input
@@ -50,10 +67,14 @@ class FeatureExtractor:
             wanted, interpreter.input.dtype, interpreter.input.scale, interpreter.input.zero_point
         )
         self.runtime = interpreter.facts
-        self.delegate = DELEGATE
+        self.taken = interpreter.taken
+        """How many operators the delegate took, and of how many; None where it is not known."""
+        self.delegate = CPU if delegate is None else delegate.name
         self.notice = ""
-        self.fingerprint = fingerprint_of(card, self.runtime.release, DELEGATE)
-        """Equal for two extractors exactly when their features may be compared."""
+        kind = CPU if delegate is None else delegate.kind
+        self.fingerprint = fingerprint_of(card, self.runtime.release, kind)
+        """Equal for two extractors exactly when their features may be compared: the last part but the output is
+        `cpu` also for a delegate that was seen to agree with the CPU, and else the delegate's own name."""
 
     def extract(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Features of shape [n_features] for RGB pixels uint8 of shape [height, width, 3] as the card has

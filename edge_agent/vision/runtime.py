@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
@@ -12,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.errors import ExtractorError
+from edge_agent.errors import DelegateError, ExtractorError
+from edge_agent.vision.delegate_spec import DelegateUse
 
 RUNTIMES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
@@ -49,12 +52,24 @@ class TensorFacts:
     zero_point: int
 
 
+Progress = Callable[[str], None]
+"""Is told which part of the work begins, in a word: whoever watches knows then in which one it ended."""
+
+
 class Interpreter:
     """A loaded model with one input and one output, or one that is named; made by `load_interpreter`."""
 
-    def __init__(self, native: Any, facts: RuntimeFacts, output: str | None = None) -> None:
+    def __init__(
+        self,
+        native: Any,
+        facts: RuntimeFacts,
+        output: str | None = None,
+        taken: tuple[int, int] | None = None,
+    ) -> None:
         self._native = native
         self.facts = facts
+        self.taken = taken
+        """How many operators a delegate took, and of how many; None where the runtime does not tell."""
         self.input = _only(native.get_input_details(), "input")
         self.output = _only(_named(native.get_output_details(), output), "output")
 
@@ -117,23 +132,75 @@ def load_signatures(model: bytes, *, runtime: str = "auto", threads: int = 1) ->
 
 
 def load_interpreter(
-    model: bytes, *, runtime: str = "auto", threads: int = 1, output: str | None = None
+    model: bytes,
+    *,
+    runtime: str = "auto",
+    threads: int = 1,
+    output: str | None = None,
+    delegate: DelegateUse | None = None,
+    progress: Progress = lambda _stage: None,
 ) -> Interpreter:
     """Load a model from the bytes of its file.
 
     The bytes are given, not a path, so that what was checked is what native code sees. `runtime` is a key of
     `RUNTIMES` or `auto` for the first that is installed; `threads` the number of threads of the interpreter;
-    `output` the name of the tensor that is the output, None for the only one there is.
+    `output` the name of the tensor that is the output, None for the only one there is; `delegate` the library that
+    is to run as much of it as it can. `progress` hears of the stages `load`, `create` and `prepare`.
 
-    Raises `ExtractorError` when no runtime is installed or the model is refused.
+    Raises `ExtractorError` when no runtime is installed or the model is refused, `DelegateError` when the delegate
+    cannot be loaded or refuses.
     """
     module, facts = _open_runtime(runtime)
+    more = {}
+    if delegate is not None:
+        more = {"experimental_delegates": [_open_delegate(module, delegate, progress)]}
+    progress("prepare")
+    taken = None
     try:
-        native = module.Interpreter(model_content=model, num_threads=threads)
+        native = module.Interpreter(model_content=model, num_threads=threads, **more)
+        if delegate is not None:
+            # Before the runtime's own delegate takes what is left, which would be counted as well.
+            taken = _taken(native)
         native.allocate_tensors()
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         raise ExtractorError(f"{facts.name} {facts.version} refused the extractor: {_words(error)}") from None
-    return Interpreter(native, facts, output)
+    return Interpreter(native, facts, output, taken)
+
+
+def _open_delegate(module: ModuleType, use: DelegateUse, progress: Progress) -> Any:
+    progress("load")
+    try:
+        # By itself, so that a library that is missing another one is told apart from one that refuses.
+        ctypes.CDLL(use.library)
+        progress("create")
+        return module.load_delegate(use.library, dict(use.options))
+    except (ValueError, RuntimeError, TypeError, OSError, AttributeError) as error:
+        words = " ".join(str(error).split()).removeprefix(f"Failed to load delegate from {use.library}")
+        raise DelegateError(words.strip()) from None
+
+
+def _taken(native: Any) -> tuple[int, int] | None:
+    """Operators of the model that now lie behind a delegate's, and all operators.
+
+    A delegate's operator is listed behind those it replaced, with what goes in and comes out; the ones between are
+    those that make its outputs from its inputs. Both runtimes list them so, by a method that is not public.
+    """
+    try:
+        listed = native._get_ops_details()  # noqa: SLF001  # there is no other way to ask
+        plain = [operator for operator in listed if operator["op_name"] != "DELEGATE"]
+        makers = {int(tensor): operator for operator in plain for tensor in operator["outputs"]}
+        taken = set()
+        for kernel in (operator for operator in listed if operator["op_name"] == "DELEGATE"):
+            given = {int(tensor) for tensor in kernel["inputs"]}
+            wanted = [int(tensor) for tensor in kernel["outputs"]]
+            while wanted:
+                maker = makers.get(wanted.pop())
+                if maker is not None and maker["index"] not in taken:
+                    taken.add(maker["index"])
+                    wanted += [int(tensor) for tensor in maker["inputs"] if int(tensor) not in given]
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+        return None
+    return len(taken), len(plain)
 
 
 def run_whole(

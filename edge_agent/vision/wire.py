@@ -67,6 +67,8 @@ class Answer(Struct, frozen=True, tag="answer"):
     error: str | None
     permanent: bool
     seconds: float
+    failed: bool = False
+    """Whether it was the extractor that refused, not the picture."""
 
 
 Message = Ready | Failed | Picture | Answer

@@ -30,6 +30,7 @@ from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import images, wire
 from edge_agent.vision.augmentation import augmented
 from edge_agent.vision.backend import Extractor, open_extractor
+from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.images import DecodedImage
 from edge_agent.vision.preprocessing import ExtractorCard
 
@@ -52,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pictures: PicturesConfig
     extractor: ExtractorConfig
     augmentation: AugmentationSettings = AugmentationSettings()
+    delegate: DelegateUse | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +79,15 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=settings.fd) as connection:
         try:
+            _allow_time(settings, settings.extractor.start_timeout_seconds)
             extractor = open_extractor(
-                settings.card, runtime=settings.extractor.runtime, threads=settings.extractor.threads
+                settings.card,
+                runtime=settings.extractor.runtime,
+                threads=settings.extractor.threads,
+                delegate=settings.delegate,
             )
         except ExtractorError as error:
-            wire.send(connection, wire.Failed(str(error)))
+            wire.send(connection, wire.Failed(str(error) or "it refused without a word"))
             return 1
         ready = wire.Ready(
             name=settings.card.name,
@@ -94,8 +100,11 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
         )
         try:
             wire.send(connection, ready)
+            _allow_time(settings, None)
             for seen in _decoded_ahead(connection, settings, decode):
+                _allow_time(settings, settings.extractor.timeout_seconds)
                 _answer(connection, extractor, seen)
+                _allow_time(settings, None)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the agent is gone; so is the reason to be here
     return 0
@@ -202,6 +211,15 @@ def read_whole(fd: int, limits: PicturesConfig) -> bytes:
     return data
 
 
+def _allow_time(settings: Settings, seconds: float | None) -> None:
+    """Let the kernel end this process where a vendor's library waits for ever, and nobody else is left to do so.
+
+    The agent's own patience ends long before; None: no limit from here.
+    """
+    if settings.delegate is not None:
+        signal.alarm(0 if seconds is None else math.ceil(2 * seconds) + 5)
+
+
 def _allow_cpu(config: ExtractorConfig) -> None:
     """Let the kernel end this process if it computes far longer than the agent would wait.
 
@@ -216,12 +234,12 @@ def _allow_cpu(config: ExtractorConfig) -> None:
 
 def _answer(connection: socket.socket, extractor: Extractor, seen: _Seen) -> None:
     started = time.perf_counter()
-    error, permanent, payload = seen.error, seen.permanent, b""
+    error, permanent, payload, failed = seen.error, seen.permanent, b"", False
     if seen.image is not None:
         try:
             payload = extractor.extract(seen.image.pixels).tobytes()
         except ExtractorError as trouble:
-            error, permanent = str(trouble), False
+            error, permanent, failed = str(trouble), False, True
     answer = wire.Answer(
         number=seen.number,
         digest=seen.digest,
@@ -230,6 +248,7 @@ def _answer(connection: socket.socket, extractor: Extractor, seen: _Seen) -> Non
         error=error,
         permanent=permanent,
         seconds=seen.seconds + time.perf_counter() - started,
+        failed=failed,
     )
     wire.send(connection, answer, payload)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edge_agent.ml.update import TaskStateChange, TrainingEvent
     from edge_agent.store.registry import Version
     from edge_agent.store.samples import Rejection, Sample
+    from edge_agent.vision.delegate_spec import DelegateChange
 
 
 class EventsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +146,11 @@ class Events:
     def version_rolled_back(self, version: Version, previous: int) -> None:
         """`version`, `previous`."""
         self._write("version_rolled_back", version=version, previous=previous)
+
+    @hookimpl
+    def delegate_changed(self, change: DelegateChange) -> None:
+        """`change`."""
+        self._write("delegate_changed", change=change)
 
     @hookimpl
     def agent_stopping(self, reason: str) -> None:

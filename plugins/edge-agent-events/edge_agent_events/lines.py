@@ -17,6 +17,7 @@ SENTENCES = {
     "candidate_evaluated": "{decision[reason]}",
     "version_published": "version {version[number]} from {version[n_samples]} samples",
     "version_rolled_back": "version {version[number]} in place of {previous}",
+    "delegate_changed": "{change[current]} in place of {change[previous]}: {change[reason]}",
     "agent_stopping": "{reason}",
 }
 """How an event is told to a person; the others are told by their facts."""

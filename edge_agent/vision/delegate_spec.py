@@ -1,0 +1,101 @@
+"""This is where it is said what a delegate is, before anything of it is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+CPU = "cpu"
+"""The name of the runtime's own kernels (XNNPACK where it takes the model), which need no library."""
+
+AGREES = 0.99
+"""From this cosine on, features of a delegate and of the CPU are of one kind and may be compared."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_USB = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
+
+
+@dataclass(frozen=True)
+class DeviceNode:
+    """One way in which a device may be there: as a file in `/dev`, or as something on the USB."""
+
+    pattern: str = ""
+    """Such as `/dev/apex_*`; any file that matches is the device."""
+    usb: tuple[str, ...] = ()
+    """Such as `18d1:9302`, vendor and product; the node is then found below `/dev/bus/usb`."""
+
+    def __post_init__(self) -> None:
+        if bool(self.pattern) == bool(self.usb):
+            raise ValueError("a DeviceNode has either a pattern or usb ids")
+        if self.pattern and not self.pattern.startswith("/dev/"):
+            raise ValueError(f"a DeviceNode's pattern begins with /dev/, not {self.pattern!r}")
+        for name in self.usb:
+            if not _USB.fullmatch(name):
+                raise ValueError(f"{name!r} is not a USB id such as 18d1:9302, in small letters")
+
+    def __str__(self) -> str:
+        return self.pattern or f"USB {' or '.join(self.usb)}"
+
+
+@dataclass(frozen=True)
+class DelegateSpec:
+    """A delegate that may be there. It is only written down; nothing is loaded before it was tried elsewhere.
+
+    Raises `ValueError` for what cannot be meant.
+    """
+
+    name: str
+    """By which it is named in the configuration and in the status."""
+    libraries: tuple[str, ...] = ()
+    """Where its library may be, the best first: paths, or names that the system's loader would find."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What is given to the library, as it documents it."""
+    devices: tuple[DeviceNode, ...] = ()
+    """One of these must be there; empty: it needs none."""
+    custom_ops: tuple[str, ...] = ()
+    """It only takes models with one of these operators, such as `edgetpu-custom-op`; empty: any model."""
+    advice: str = ""
+    """What to do where its library is missing, such as which package has it."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"a delegate's name has letters, digits, dots, dashes, underscores: {self.name!r}"
+            )
+        if bool(self.libraries) == (self.name == CPU):
+            raise ValueError(f"delegate {self.name!r}: only {CPU!r} has no libraries")
+        for key, value in self.options.items():
+            if not (isinstance(key, str) and isinstance(value, str)):
+                raise ValueError(  # noqa: TRY004  # for whoever writes a plugin it is one kind of mistake
+                    f"delegate {self.name!r}: options are texts, not {key!r} = {value!r}"
+                )
+
+
+class DelegateUse(Struct, frozen=True, kw_only=True):
+    """A delegate that was found fit, as the process that loads it is told."""
+
+    name: str
+    library: str
+    options: dict[str, str] = {}
+    kind: str = CPU
+    """What its features may be mixed with: the CPU's, or only its own (then its name)."""
+
+
+@dataclass(frozen=True)
+class DelegateChange:
+    """Pictures are looked at by something else from now on."""
+
+    previous: str
+    current: str
+    """The delegates' names; `cpu` is the runtime itself."""
+    reason: str
+    requested: str
+    """What the configuration asks for: a name, or `auto`."""
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether the accelerator is gone, rather than there."""
+        return self.current == CPU

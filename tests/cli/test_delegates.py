@@ -1,0 +1,131 @@
+"""`delegates`: what people and programs read, tried or not, with what is missing and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edge_agent.cli.delegates import delegates
+from edge_agent.cli.settings import Settings
+from edge_agent.default_plugins import built_in_plugins
+from edge_agent.hookspecs import hookimpl
+from edge_agent.plugins import load_plugins
+from edge_agent.store.device_lock import DeviceLock
+from edge_agent.vision.delegate_spec import DelegateSpec, DeviceNode
+
+KEYS = {"name", "plugin", "available", "reason", "ms_per_image", "cosine_to_cpu", "chosen"}
+"""What programs rely on; more stand beside them."""
+
+
+class Offering(Settings):
+    """Settings with a plugin that offers what it is given."""
+
+    def __init__(self, home: Path, *specs: DelegateSpec) -> None:
+        super().__init__(str(home))
+        self._specs = specs
+
+    def plugins(self, extra=()):
+        """The built-in plugins and this one."""
+        specs = self._specs
+
+        class Offers:
+            @hookimpl
+            def register_delegates(self, register):
+                for spec in specs:
+                    register(spec)
+
+        built_in = [*built_in_plugins(self.config), ("offers", Offers()), *extra]
+        return load_plugins(self.config.plugins, built_in=built_in, entry_points=[])
+
+
+@pytest.fixture(name="show")
+def _show(tmp_path):
+    def show(*specs: DelegateSpec, arguments=("--json",)):
+        done = CliRunner().invoke(delegates, list(arguments), obj=Offering(tmp_path, *specs))
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout) if "--json" in arguments else done.stdout
+
+    return show
+
+
+def test_a_board_without_accelerators(show):
+    """There is the CPU, and it is chosen."""
+    [cpu] = show()
+
+    assert set(cpu) >= KEYS
+    assert (cpu["name"], cpu["plugin"], cpu["available"], cpu["chosen"]) == (
+        "cpu",
+        "default-delegates",
+        True,
+        True,
+    )
+    assert (cpu["reason"], cpu["ms_per_image"]) == ("", None)
+
+
+def test_what_is_missing_is_said_without_loading_anything(show, library):
+    """For each, with something to do; a library that would kill the process is only looked at."""
+    found = show(
+        DelegateSpec("coral", ("libedgetpu.so.1",), advice="install libedgetpu1-std"),
+        DelegateSpec("deadly", (str(library("CRASH_AT_LOAD")),)),
+        DelegateSpec("stick", (str(library()),), devices=(DeviceNode("/dev/no_such_stick*"),)),
+    )
+
+    assert {row["name"]: row["code"] for row in found} == {
+        "cpu": "ok",
+        "coral": "library-missing",
+        "deadly": "untried",
+        "stick": "device-missing",
+    }
+    assert [row["name"] for row in found if row["chosen"]] == ["cpu"]
+    assert not any(row["available"] for row in found[1:])
+    assert all(row["reason"] and row["advice"] for row in found[1:])
+
+
+def test_probe_tries_each_and_remembers(show, library, tmp_path):
+    """Figures are shown from then on, also without trying; the CPU is timed too."""
+    specs = (
+        DelegateSpec("deadly", (str(library("CRASH_AT_LOAD")),)),
+        DelegateSpec("good", (str(library()),)),
+    )
+
+    tried = {row["name"]: row for row in show(*specs, arguments=("--probe", "--json"))}
+    known = {row["name"]: row for row in show(*specs)}
+
+    assert tried["deadly"]["code"] == "crashed"
+    assert tried["cpu"]["ms_per_image"] > 0
+    assert tried["good"]["cosine_to_cpu"] > 0.999
+    assert (tried["good"]["nodes"], tried["good"]["of_nodes"]) == (1, 60)
+    assert known["good"]["ms_per_image"] == tried["good"]["ms_per_image"]
+    assert known["good"]["chosen"] == (known["good"]["code"] == "ok")
+    assert known["deadly"]["code"] == "untried"
+
+
+def test_people_read_a_table_and_what_to_do(show):
+    """One line for each, and below it two sentences for what cannot be used."""
+    out = show(DelegateSpec("coral", ("libedgetpu.so.1",), advice="install libedgetpu1-std"), arguments=())
+
+    lines = out.splitlines()
+    assert lines[0].split() == ["NAME", "PLUGIN", "AVAILABLE", "MS/PICTURE", "COSINE", "OPERATORS", "CHOSEN"]
+    assert lines[1].split() == ["cpu", "default-delegates", "yes", "-", "-", "-", "yes"]
+    assert lines[2].split() == ["coral", "offers", "no", "-", "-", "-"]
+    assert lines[3] == "coral: library missing: no libedgetpu.so.1; install libedgetpu1-std."
+    assert lines[4].startswith("  What to do: ")
+
+
+def test_who_has_the_device_is_named(show, library, tmp_path):
+    """Another agent's lock is respected, and its process is told."""
+    device = "/dev/null"
+    spec = DelegateSpec("stick-of-a-test", (str(library()),), devices=(DeviceNode(device),))
+    lock = DeviceLock(spec.name, (Path("/run/lock"), tmp_path))
+    assert lock.acquire() == ""
+    try:
+        [_cpu, stick] = show(spec)
+    finally:
+        lock.release()
+
+    assert stick["code"] == "device-busy"
+    assert f"process {os.getpid()} (" in stick["reason"]

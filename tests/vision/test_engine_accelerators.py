@@ -1,0 +1,254 @@
+"""The engine with accelerators that fail in every way: each picture is answered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from edge_agent.config import ExtractorConfig
+from edge_agent.errors import EngineError
+from edge_agent.testing import FakeClock
+from edge_agent.vision.accelerator import FIRST_SECONDS, Accelerator
+from edge_agent.vision.delegate_bench import MOST_DEATHS, DelegateBench
+from edge_agent.vision.delegate_records import DelegateRecords
+from edge_agent.vision.delegate_spec import DelegateSpec
+from edge_agent.vision.delegate_verdict import Verdict
+from edge_agent.vision.engine import Engine
+
+NAMED = ExtractorConfig(delegate="test", timeout_seconds=3.0)
+FIGURES = {"ms_per_image": 1.0, "cpu_ms_per_image": 2.0, "cosine": 1.0, "load_seconds": 0.1}
+
+
+class Board:
+    """An engine with one delegate, of which it is known already that it is fit."""
+
+    def __init__(self, make_engine, card, spec, config, path=None, *, known=True, **more):
+        self.clock = FakeClock()
+        self.bench = DelegateBench(card, config, DelegateRecords(path), monotonic=self.clock)
+        self.spec = spec
+        if known:
+            looked = self.bench.look(spec)
+            self.bench.settled(spec, looked, Verdict(code="ok", **FIGURES))
+        self.engine: Engine = make_engine(card=card, extractor=config, **more)
+        self.engine.accelerator = self.accelerator = Accelerator(self.bench, [spec])
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Look again and again, as the agent does, until something holds."""
+        for _ in range(2_000):
+            self.engine.tick()
+            if done():
+                return
+            successor, trial = self.engine._successor, self.accelerator._round
+            if successor is not None:
+                successor.wait()
+            elif trial is not None:
+                trial.advance(wait=True)
+        raise AssertionError(f"not in 2,000 looks; {self.accelerator.found}")
+
+    @property
+    def serving(self) -> str:
+        return self.engine.facts.delegate
+
+
+@pytest.fixture(name="board")
+def _board(make_engine, card, library) -> Callable[..., Board]:
+    def make(options=(), *, macros=(), config=NAMED, **more) -> Board:
+        spec = DelegateSpec(name="test", libraries=(str(library(*macros)),), options=dict(options))
+        return Board(make_engine, card, spec, config, **more)
+
+    return make
+
+
+@pytest.fixture(name="looks")
+def _looks(drop, photo) -> Callable[..., Iterator]:
+    """Looks at so many copies of a photograph; all must be answered, alike, whoever answered."""
+
+    def looks(engine: Engine, count: int) -> None:
+        seen = list(engine.extract(drop(photo, key) for key in range(count)))
+        assert [one.key for one in seen] == list(range(count))
+        assert [one.error for one in seen] == [None] * count
+        first = seen[0].features
+        for one in seen:
+            cosine = one.features @ first / np.linalg.norm(first) / np.linalg.norm(one.features)
+            assert cosine > 0.999
+
+    return looks
+
+
+def test_a_delegate_that_is_known_to_be_fit_answers(board, looks):
+    """Its name is in the facts, and its features count as the CPU's, with which they agree."""
+    here = board()
+    facts = here.engine.start()
+
+    assert facts.delegate == "test"
+    assert facts.fingerprint.endswith(":cpu")
+    looks(here.engine, 3)
+    assert here.accelerator.fallback_reason is None
+    [change] = here.accelerator.changes
+    assert (change.previous, change.current, change.is_fallback) == ("cpu", "test", False)
+
+
+def test_one_that_was_never_tried_is_tried_while_the_cpu_answers(board, looks):
+    """The first pictures are the CPU's; then the delegate takes over, between two pictures."""
+    here = board(known=False)
+
+    assert here.engine.start().delegate == "cpu"
+    assert here.accelerator.fallback_reason == "test: untried"
+    looks(here.engine, 2)
+    here.until(lambda: here.serving == "test")
+    looks(here.engine, 2)
+    assert here.accelerator.fallback_reason is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("crash-at-run", "signal 11"),
+        ("exit-at-run", "exit status 3"),
+        ("hang-at-run", "longer than 3 seconds"),
+        ("fail-at-run", "the test device is tired"),
+        ("flood-at-run", None),
+    ],
+)
+def test_the_cpu_answers_the_picture_on_which_an_accelerator_fails(board, looks, fault, reason):
+    """No picture is lost or refused; who answers, and why, is told."""
+    here = board({"fault": fault, "at": "3", "nap": "60"})
+    here.engine.start()
+    here.accelerator.changes.clear()
+
+    looks(here.engine, 8)
+
+    if reason is None:
+        assert here.serving == "test"
+        return
+    assert here.serving == "cpu"
+    [change] = here.accelerator.changes
+    assert (change.previous, change.current, change.is_fallback) == ("test", "cpu", True)
+    assert reason in change.reason
+    assert reason in here.accelerator.fallback_reason
+
+
+@pytest.mark.parametrize(
+    ("macros", "options", "reason"),
+    [
+        (("CRASH_AT_LOAD",), {}, "signal 11"),
+        ((), {"fault": "crash-at-create"}, "signal 11"),
+        ((), {"fault": "crash-at-prepare"}, "signal 11"),
+        ((), {"fault": "exit-at-create"}, "exit status 3"),
+        ((), {"fault": "refuse"}, "of another generation"),
+        ((), {"fault": "refuse-silently"}, "refused"),
+    ],
+)
+def test_the_engine_starts_on_the_cpu_where_the_accelerator_does_not(board, looks, macros, options, reason):
+    """What was fit yesterday and fails today only costs a moment."""
+    here = board(options, macros=macros)
+
+    assert here.engine.start().delegate == "cpu"
+    assert reason in here.accelerator.fallback_reason
+    looks(here.engine, 2)
+
+
+def test_a_hang_at_the_start_is_given_up(board, looks):
+    """How long loading takes is known, so that patience with it has an end; the CPU answers."""
+    here = board({"fault": "hang-at-create", "nap": "60"})
+    here.bench.start_seconds = 2.0
+
+    assert here.engine.start().delegate == "cpu"
+    assert "hung" in here.accelerator.fallback_reason
+    looks(here.engine, 2)
+
+
+def test_an_accelerator_that_vanishes_comes_back_by_itself(board, looks, tmp_path):
+    """Unplugged, the CPU answers at once; plugged in again, it is back after the next look."""
+    device = tmp_path / "device"
+    device.touch()
+    here = board({"file": str(device)})
+    here.engine.start()
+    looks(here.engine, 2)
+
+    device.unlink()
+    looks(here.engine, 3)
+    assert here.serving == "cpu"
+    assert "the test device is gone" in here.accelerator.fallback_reason
+
+    here.engine.tick()
+    assert here.engine.next_look() == here.clock() + FIRST_SECONDS
+    here.clock.advance(FIRST_SECONDS)
+    here.until(lambda: here.engine.next_look() > here.clock() + FIRST_SECONDS)
+    assert here.engine.next_look() == here.clock() + 2 * FIRST_SECONDS
+    looks(here.engine, 1)
+    assert here.serving == "cpu"
+
+    device.touch()
+    here.clock.advance(2 * FIRST_SECONDS)
+    here.until(lambda: here.serving == "test")
+    looks(here.engine, 3)
+    assert [change.current for change in here.accelerator.changes] == ["test", "cpu", "test"]
+    assert here.accelerator.fallback_reason is None
+
+
+def test_one_that_dies_three_times_is_left_alone_until_its_file_changes(board, looks, tmp_path):
+    """Deaths are counted on the disk; another library of the same name begins anew."""
+    here = board({"fault": "crash-at-run", "at": "60"}, path=tmp_path / "delegates.json")
+    here.engine.start()
+    for _ in range(MOST_DEATHS):
+        here.until(lambda: here.serving == "test")
+        looks(here.engine, 61)
+        assert here.serving == "cpu"
+        here.clock.advance(1000.0)
+    here.until(lambda: here.accelerator.found["test"].code == "switched-off")
+
+    assert "died 3 times" in here.accelerator.fallback_reason
+    again = DelegateBench(here.bench.card, NAMED, DelegateRecords(tmp_path / "delegates.json"))
+    assert again.look(here.spec).code == "switched-off"
+    again.forgive(here.spec, again.look(here.spec))
+    assert here.bench.look(here.spec).code == "untried"
+
+
+def test_an_accelerator_is_not_blamed_for_a_picture_that_kills_decoders(board, drop, photo):
+    """The CPU dies of it too: the picture is refused, the others are answered, and the accelerator is back."""
+    here = board(worker_module="fragile_worker")
+    here.engine.start()
+
+    seen = list(here.engine.extract([drop(photo, 0), drop(b"ABORT\n" + photo, 1), drop(photo, 2)]))
+
+    assert [one.key for one in seen if one.error is None] == [0, 2]
+    assert "twice" in seen[1].error
+    here.until(lambda: here.serving == "test")
+    assert here.bench.record(here.spec, here.bench.look(here.spec)).deaths == 0
+
+
+def test_strict_means_no_answer_rather_than_a_slow_one(board, drop, photo):
+    """Where the CPU may not answer, the reason is in the error."""
+    config = ExtractorConfig(delegate="test", strict=True)
+    here = board({"fault": "refuse"}, config=config)
+
+    with pytest.raises(EngineError, match="of another generation"):
+        here.engine.start()
+    with pytest.raises(EngineError, match=r"the CPU may not \(strict = true\): test: refused"):
+        here.engine.start()
+
+
+def test_a_leak_is_stopped(board, looks):
+    """A process that grows by hundreds of megabytes is ended, and the CPU goes on."""
+    here = board({"fault": "leak"})
+    here.engine.start()
+
+    looks(here.engine, 50)
+
+    assert here.serving == "cpu"
+    assert "too much memory" in here.accelerator.fallback_reason
+
+
+def test_the_log_says_who_answers_and_why(board, looks, caplog):
+    """A fallback is a warning, with the reason."""
+    caplog.set_level(logging.INFO)
+    here = board({"fault": "crash-at-run", "at": "3"})
+    here.engine.start()
+    looks(here.engine, 4)
+
+    assert "test is chosen: 1.0 ms a picture, the CPU 2.0 ms, cosine 1.0000" in caplog.text
+    assert "the engine on test crashed" in caplog.text
