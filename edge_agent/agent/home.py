@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_agent.errors import HomeError
 
 SUMS_FILE = "sums.npz"
+CONFIG_FILE = "edge-agent.toml"
 
 
 @dataclass(frozen=True)

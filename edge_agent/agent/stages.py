@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -26,7 +27,7 @@ from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.serving import Serving
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, StoreError
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost
@@ -36,6 +37,8 @@ from edge_agent.store.samples import SampleStore
 from edge_agent.store.sums import KeptSums
 from edge_agent.vision.engine import Engine
 from edge_agent.vision.preprocessing import ExtractorCard
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,10 @@ def open_stages(
             learning.refusals,
             stop_learning=learning.unlearn,
         )
-        forgetting.resume()
+        try:
+            forgetting.resume()
+        except StoreError as error:  # what was published goes on answering; learning says so and tries again
+            log.warning("what is to be forgotten is still there: %s", error)
         checkup = Checkup(home, drop_folder, registry, serving, engine, card)
         incoming = Incoming(store, serving)
         probation = Probation(store, registry, serving, plugins, config.update, clocks.monotonic)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.agent.archive import DIGEST_PART
-from edge_agent.agent.home import SUMS_FILE
+from edge_agent.agent.home import CONFIG_FILE, SUMS_FILE
 from edge_agent.errors import StoreError
 from edge_agent.ml.summed import content_marks
 from edge_agent.store.quantised import decode_features
@@ -71,7 +71,8 @@ class Found:
 def search(home: Path, drop_folder: Path, traces: Sequence[Trace], label: str | None) -> Found:
     """Read every file below `home`, and below the drop folder, for the traces and the label.
 
-    The label is not looked for in the drop folder, which is its owner's, nor inside pictures. What cannot be read
+    The label is not looked for in the drop folder and the configuration, which are their owner's, nor inside
+    pictures. What cannot be read
     counts as found, because nobody knows.
     """
     needles = list(_needles(traces))
@@ -96,8 +97,9 @@ def search(home: Path, drop_folder: Path, traces: Sequence[Trace], label: str | 
         if label and not dropped and label in path.relative_to(home.absolute()).parts[:-1]:
             found.places[here, "the label, as its folder"] = None
         picture = dropped or (home.absolute() / "archive") in path.parents
+        owners = path == home.absolute() / CONFIG_FILE
         try:
-            sum_, hits = _read(path, index, [] if picture else words, found)
+            sum_, hits = _read(path, index, [] if picture or owners else words, found)
         except OSError as error:
             found.places[here, f"cannot be read: {error.strerror}"] = None
             continue

@@ -11,6 +11,8 @@ from edge_agent.ml.metrics import percent
 
 WORTH = 0.01
 """A doubling that brings less is not worth the walk."""
+FEW = 10
+"""With fewer pictures of each label a gain that is within its error says nothing."""
 HIGH = 0.98
 """Above this an accuracy cannot rise much."""
 
@@ -56,9 +58,16 @@ def enough(curve: Sequence[CurvePoint], doubts: int = 0) -> Enough:
     bring = f"twice as many pictures would bring about +{100 * expected:.1f} points"
     if expected >= WORTH and gain.accuracy > gain.error:
         return Enough("no", f"Not yet. {seen}, and {bring}.{first}", expected)
+    if expected >= WORTH and last.per_label < FEW:
+        return Enough(
+            "unknown",
+            f"There are too few pictures to say. {seen}; with so few of them that is as much chance as anything. Take"
+            f" at least 10 of each label, from different sides and in different light.{first}",
+            expected,
+        )
     return Enough(
         "other-pictures",
-        f"More pictures of the same kind would hardly help. {seen}, and {bring}. Take different ones: other places,"
-        f" other light, other sides, nearer and larger.{first}",
+        f"More pictures of the same kind would hardly help. {seen}. Take different ones: other places, other light,"
+        f" other sides, nearer and larger.{first}",
         expected,
     )

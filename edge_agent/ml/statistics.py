@@ -46,6 +46,8 @@ class ClassStatistics:
         D = statistics.n_features
         if means.shape != (len(counts), D) or lower.shape != (D * (D + 1) // 2,) or statistics.gram is None:
             raise ValueError(f"means {means.shape} and {lower.shape} sums do not fit {len(counts)} classes")
+        if not np.isfinite(means).all():
+            raise ValueError("a mean is not a finite number")
         for row in range(D):
             begin = row * (row + 1) // 2
             statistics.gram[row, : row + 1] = lower[begin : begin + row + 1]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
+import stat
 import threading
 import zipfile
 import zlib
@@ -18,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, StoreError
+from edge_agent.ml.cholesky import Cholesky
 from edge_agent.ml.statistics import ClassStatistics
 from edge_agent.ml.summed import Sums, content_marks
 from edge_agent.ml.transforms import signed_root
@@ -241,7 +245,7 @@ class KeptSums:
 
     def _load(self, provider: StoreBatchProvider) -> None:
         try:
-            data = self._path.read_bytes()
+            data = _bytes_of(self._path)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -268,6 +272,20 @@ class KeptSums:
         # The rows are unit vectors, or nothing at all.
         if gram is None or not np.isfinite(gram).all() or np.trace(gram) > len(members) * (1 + LARGEST_DRIFT):
             raise ValueError("its sums cannot be those of unit vectors")
+        scatter = statistics.within_scatter()
+        scatter[np.diag_indices_from(scatter)] += 1e-6
+        try:
+            Cholesky.of(scatter)
+        except np.linalg.LinAlgError:
+            raise ValueError("its sums and means do not go together") from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    """The content of a regular file; raises `OSError`, also for anything else that may lie there."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read()
 
 
 def difference(one: ClassStatistics, other: ClassStatistics) -> float:
@@ -292,7 +310,7 @@ def _blocks(
 def marks_in(path: Path) -> set[int]:
     """The content marks of all samples whose sums a file holds; raises `StoreError` when it cannot be read."""
     try:
-        return set(_arrays(path.read_bytes())["marks"].tolist())
+        return set(_arrays(_bytes_of(path))["marks"].tolist())
     except _UNREADABLE as error:
         raise StoreError(f"{path}: {error}") from None
 

@@ -20,7 +20,7 @@ from edge_agent.agent.serving import MODEL_FOLDER
 from edge_agent.agent.status import silence_status
 from edge_agent.agent.traces import Trace, search
 from edge_agent.config import Config, UpdateConfig
-from edge_agent.errors import NotFoundError, UserError
+from edge_agent.errors import NotFoundError, StoreError, UserError
 from edge_agent.hookspecs import Decision, hookimpl
 from edge_agent.ml.model import MLModel
 from edge_agent.store.registry import VersionRegistry
@@ -511,3 +511,25 @@ def test_a_kill_between_the_removal_and_the_next_version(bench: Bench) -> None:
     bench.settle()
 
     assert left(bench, sought, "dog") == []
+
+
+def test_a_file_that_cannot_be_removed_stops_nothing_else(bench: Bench) -> None:
+    """The agent opens, answers and says what is wrong; when the file can go, the rest is forgotten."""
+    bench.open()
+    teach(bench, cat=8, dog=8)
+    stuck = next((bench.home / "archive" / "cat").iterdir())
+    stuck.unlink()
+    (stuck / "within").mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot remove"):
+        bench.ask("forget", label="cat")
+
+    agent = bench.open()
+    assert bench.predict(bench.home, "dog 3")["label"] == "dog"
+    bench.settle()
+    assert "cannot remove" in agent.facts()["trouble"]
+    assert bench.predict(bench.home, "dog 3")["label"] == "dog"
+
+    shutil.rmtree(stuck)
+    bench.open()
+    bench.settle()
+    assert current_model(bench.home).classes == ("dog",)

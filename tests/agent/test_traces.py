@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_agent.agent.home import CONFIG_FILE
 from edge_agent.agent.traces import Trace, names_label, search
+from edge_agent.cli.settings import CONFIG_NAME
 from edge_agent.ml.summed import content_marks
 from edge_agent.store.samples import decode_features, encode_features
 
@@ -138,3 +140,16 @@ def test_a_label_is_found_as_json_writes_it(tmp_path: Path, plain: bool) -> None
     assert found(tmp_path, label=name) == [("said.json", "the label")]
     assert names_label([*here, tmp_path / "said.json"], name)
     assert not names_label(here, name)
+
+
+def test_the_configuration_is_its_owners(tmp_path: Path) -> None:
+    """A label that its examples name is no trace there, and is one in any other file."""
+    for name in ("edge-agent.toml", "other.toml"):
+        (tmp_path / name).write_text('background_labels = ["background", "none"]')
+
+    assert found(tmp_path, label="background") == [("other.toml", "the label")]
+
+
+def test_the_configuration_has_the_name_that_is_written() -> None:
+    """The search passes over the file that the command line reads."""
+    assert CONFIG_FILE == CONFIG_NAME

@@ -26,7 +26,7 @@ def curve(**means):
             "Yes. Having learned 20 different pictures of each label it recognised 99.0 %",
         ),
         (curve(n10=0.80, n20=0.802), "other-pictures", "other light"),
-        (curve(n10=0.82, n20=0.80), "other-pictures", "+0.0 points"),
+        (curve(n10=0.82, n20=0.80), "other-pictures", "would hardly help"),
     ],
 )
 def test_each_answer_has_its_reason(points, answer, words):
@@ -43,6 +43,15 @@ def test_a_gain_within_its_error_is_no_gain():
     points = [CurvePoint(10, (0.80, 0.90)), CurvePoint(20, (0.90, 0.83))]
 
     assert enough(points).answer == "other-pictures"
+
+
+def test_with_few_pictures_a_gain_within_its_error_says_nothing():
+    """Three of each label, and one draw against another: neither enough nor hopeless."""
+    verdict = enough([CurvePoint(1, (0.3, 0.7)), CurvePoint(2, (0.8, 0.5))])
+
+    assert verdict.answer == "unknown"
+    assert "hardly" not in verdict.reason
+    assert "at least 10 of each label" in verdict.reason
 
 
 def test_wrong_labels_come_first():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -132,7 +133,21 @@ def test_they_are_there_again_after_a_restart(kept, store, fill, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    "damage", ["cut", "empty", "method", "encrypted", "array", "text", "label", "other samples", "drifted"]
+    "damage",
+    [
+        "cut",
+        "empty",
+        "method",
+        "encrypted",
+        "array",
+        "text",
+        "label",
+        "pipe",
+        "other samples",
+        "drifted",
+        "mean",
+        "gram",
+    ],
 )
 def test_a_file_that_does_not_fit_is_passed_over(damage, kept, store, fill, tmp_path, caplog):
     """Cut off, foreign, of other samples or with sums that cannot be: the sums are made anew, and the log says so."""
@@ -160,10 +175,18 @@ def test_a_file_that_does_not_fit_is_passed_over(damage, kept, store, fill, tmp_
         path.write_bytes(b"no sums")
     elif damage == "label":
         path.write_bytes(path.read_bytes().replace(b'"cat"', b'"cow"'))
-    elif damage == "other samples":
+    elif damage == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif damage in ("other samples", "mean", "gram"):
         with np.load(path) as file:
             arrays = dict(file)
-        arrays["marks"] = arrays["marks"] + np.uint32(1)
+        if damage == "other samples":
+            arrays["marks"] = arrays["marks"] + np.uint32(1)
+        elif damage == "mean":
+            arrays["means"][0, 0] = np.nan
+        else:
+            arrays["gram"][1] += 3.0
         np.savez(path, **arrays)
 
     assert_those_of_the_store(KeptSums(path), store)
