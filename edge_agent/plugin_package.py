@@ -16,6 +16,7 @@ TEMPLATES = Path(__file__).parent / "templates" / "plugin"
 SUFFIX = ".tmpl"
 
 KINDS: Mapping[str, str] = {
+    "delegate": "An accelerator for edge-agent.",
     "head": "A learning method for edge-agent.",
     "extractor": "An extractor for edge-agent, which turns pictures into features.",
     "policy": "Says when edge-agent may learn.",
@@ -38,7 +39,7 @@ def plugin_names(name: str, kind: str) -> dict[str, str]:
         raise UserError(
             f"{name!r} cannot be a plugin's name; expected small letters, digits and single dashes, as in night-light"
         )
-    if short.startswith(_BUILT_IN) or short in {"disabled", "agent"}:
+    if short.startswith(_BUILT_IN) or short in {"disabled", "agent", "cpu"}:
         raise UserError(f"{short!r} cannot be a plugin's name: edge-agent uses it itself")
     if kind not in KINDS:
         raise UserError(f"{kind!r} is no kind of plugin; these are: {', '.join(KINDS)}")

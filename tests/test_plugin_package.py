@@ -78,7 +78,7 @@ def test_all_kinds_have_templates():
         ("edge-agent-", "policy", "cannot be a plugin's name"),
         ("default-gate", "policy", "edge-agent uses it itself"),
         ("disabled", "policy", "edge-agent uses it itself"),
-        ("x", "lamp", "'lamp' is no kind of plugin; these are: head, "),
+        ("x", "lamp", "'lamp' is no kind of plugin; these are: delegate, head, "),
     ],
 )
 def test_bad_names_are_refused(name: str, kind: str, complaint: str):
