@@ -103,17 +103,17 @@ STOREYS = """
     vision.anatomy
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
-    ml.discriminant
+    ml.discriminant | store.sums
     ml.soundness
     ml.recipes | ml.neighbourhoods | ml.separation | ml.unknowns
     ml.left_out
     ml.linear_answers
     ml.scatter
-    ml.cholesky
+    ml.cholesky | store.sums_file
     ml.networks | ml.fits.protocol | ml.regression
     ml.headway | ml.validation
     ml.layers | ml.losses | ml.descent | ml.lbfgs
-    ml.heads.protocol | ml.estimates | store.sums
+    ml.heads.protocol | ml.estimates
     store.training_set
     ml.arrays | ml.drift | ml.front | ml.loners | ml.selection
     store.erasure
@@ -652,7 +652,7 @@ def fresh_process(program: str, *arguments: str) -> None:
         [sys.executable, "-W", "error", "-c", program, *arguments],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,  # a busy board, and every module
         cwd=PACKAGE.parent,
     )
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ from edge_agent.agent.home import CONFIG_FILE, SUMS_FILE
 from edge_agent.errors import StoreError
 from edge_agent.ml.summed import content_marks
 from edge_agent.store.quantised import decode_features
-from edge_agent.store.sums import marks_in
+from edge_agent.store.sums_file import marks_in
 
 DIGEST_LETTERS = 64
 _CHUNK_BYTES = 1 << 20

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import json
 import logging
-import os
-import stat
 import threading
-import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +17,11 @@ from edge_agent.ml.statistics import ClassStatistics
 from edge_agent.ml.summed import Sums, content_marks
 from edge_agent.ml.transforms import signed_root
 from edge_agent.store.atomic import remove_file, write_file
+from edge_agent.store.sums_file import UNREADABLE, Members, Numbers, bytes_of, packed, unpacked
 from edge_agent.store.training_set import StoreBatchProvider
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 BLOCK_ROWS = 512
 LARGEST_DRIFT = 1e-9
 """Between kept sums and those made anew, relative to the largest; sums and differences of float64 stay far below."""
@@ -38,47 +29,6 @@ CHECK_EVERY = 5000
 """After so many added, removed and relabelled samples (and as many as there are) the sums are made anew and
 compared."""
 _PROBES = 16
-# Whatever numpy and zipfile say of a file that is cut off, empty, foreign or has flipped bits.
-_UNREADABLE: tuple[type[Exception], ...] = (
-    *(ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, OSError, RuntimeError),
-    *(MemoryError, zipfile.BadZipFile, zlib.error, StoreError),
-)
-
-Numbers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Members:
-    """Whose features are in the sums, sorted by their place in the store."""
-
-    sequences: Numbers
-    labels: NDArray[np.object_]
-    marks: NDArray[np.uint32]
-
-    @classmethod
-    def none(cls) -> _Members:
-        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=object), np.empty(0, dtype=np.uint32))
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    def places(self, sequences: Numbers) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Where each of some sequences is, and whether it is there at all."""
-        where = np.minimum(np.searchsorted(self.sequences, sequences), max(len(self) - 1, 0))
-        known = self.sequences[where] == sequences if len(self) else np.zeros(len(sequences), dtype=np.bool_)
-        return where, known
-
-    def without(self, gone: NDArray[np.bool_]) -> _Members:
-        return _Members(self.sequences[~gone], self.labels[~gone], self.marks[~gone])
-
-    def joined(self, more: _Members) -> _Members:
-        sequences = np.concatenate([self.sequences, more.sequences])
-        order = np.argsort(sequences, kind="stable")
-        return _Members(
-            sequences[order],
-            np.concatenate([self.labels, more.labels])[order],
-            np.concatenate([self.marks, more.marks])[order],
-        )
 
 
 class KeptSums:
@@ -96,7 +46,7 @@ class KeptSums:
         self._of: tuple[int, int] | None = None
         self._last: StoreBatchProvider | None = None
         self._statistics: ClassStatistics | None = None
-        self._members = _Members.none()
+        self._members = Members.none()
         self._changes = 0
         self._saved = True
         self._looked = False
@@ -142,7 +92,7 @@ class KeptSums:
         with self._lock:
             if self._statistics is None or self._saved or self._of is None:
                 return
-            write_file(self._path, _packed(self._of, self._statistics, self._members, self._changes))
+            write_file(self._path, packed(self._of, self._statistics, self._members, self._changes))
             self._saved = True
 
     # ------------------------------------------------------------------ with the lock held
@@ -167,7 +117,7 @@ class KeptSums:
 
     def _forget(self) -> None:
         self._of, self._last, self._statistics = None, None, None
-        self._members, self._changes = _Members.none(), 0
+        self._members, self._changes = Members.none(), 0
 
     def _step(self, provider: StoreBatchProvider) -> bool:
         """Go from the samples there are to those wanted; False where making them anew is better or needed."""
@@ -222,11 +172,11 @@ class KeptSums:
             marks += found
             start += len(rows)
         self._members = self._members.joined(
-            _Members(sequences, labels.copy(), np.array(marks, dtype=np.uint32))
+            Members(sequences, labels.copy(), np.array(marks, dtype=np.uint32))
         )
 
     def _make_anew(self, provider: StoreBatchProvider) -> None:
-        self._statistics, self._members, self._changes = None, _Members.none(), 0
+        self._statistics, self._members, self._changes = None, Members.none(), 0
         self._saved = False
         self._statistics = ClassStatistics(provider.n_features)
         order = np.argsort(provider.sequences, kind="stable")
@@ -245,23 +195,23 @@ class KeptSums:
 
     def _load(self, provider: StoreBatchProvider) -> None:
         try:
-            data = _bytes_of(self._path)
+            data = bytes_of(self._path)
         except FileNotFoundError:
             return
         except OSError as error:
             log.warning("%s: %s; the sums are made anew", self._path, error.strerror)
             return
         try:
-            statistics, members, changes = _unpacked(data, self._of)
+            statistics, members, changes = unpacked(data, self._of)
             self._probe(provider, statistics, members)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             log.warning("%s does not fit the samples (%s); the sums are made anew", self._path, error)
             return
         self._statistics, self._members, self._saved = statistics, members, True
         self._changes = changes
 
     @staticmethod
-    def _probe(provider: StoreBatchProvider, statistics: ClassStatistics, members: _Members) -> None:
+    def _probe(provider: StoreBatchProvider, statistics: ClassStatistics, members: Members) -> None:
         """A database made anew counts from the start again: some of the members must still be what they were."""
         there = members.sequences[np.isin(members.sequences, provider.sequences)]
         for rows, _, marks in _blocks(provider, there[:: max(1, len(there) // _PROBES)]):
@@ -278,14 +228,6 @@ class KeptSums:
             Cholesky.of(scatter)
         except np.linalg.LinAlgError:
             raise ValueError("its sums and means do not go together") from None
-
-
-def _bytes_of(path: Path) -> bytes:
-    """The content of a regular file; raises `OSError`, also for anything else that may lie there."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        return file.read()
 
 
 def difference(one: ClassStatistics, other: ClassStatistics) -> float:
@@ -305,64 +247,3 @@ def _blocks(
         rows = sequences[start : start + BLOCK_ROWS]
         X = provider.stored(rows)
         yield rows, signed_root(X), content_marks(X)
-
-
-def marks_in(path: Path) -> set[int]:
-    """The content marks of all samples whose sums a file holds; raises `StoreError` when it cannot be read."""
-    try:
-        return set(_arrays(_bytes_of(path))["marks"].tolist())
-    except _UNREADABLE as error:
-        raise StoreError(f"{path}: {error}") from None
-
-
-def _packed(of: tuple[int, int], statistics: ClassStatistics, members: _Members, changes: int) -> bytes:
-    classes, gram = statistics.classes, statistics.gram
-    assert gram is not None
-    names, codes = np.unique(members.labels.astype(str), return_inverse=True)
-    facts = {
-        "format": FORMAT,
-        "of": of,
-        "classes": classes,
-        "names": names.tolist(),
-        "changes": changes,
-    }
-    file = io.BytesIO()
-    np.savez(
-        file,
-        facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
-        counts=np.array([statistics.counts[name] for name in classes], dtype=np.int64),
-        means=statistics.means(),
-        gram=np.concatenate([gram[row, : row + 1] for row in range(len(gram))]),
-        sequences=members.sequences,
-        codes=codes.astype(np.int32),
-        marks=members.marks,
-    )
-    return file.getvalue()
-
-
-def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
-def _unpacked(data: bytes, of: tuple[int, int] | None) -> tuple[ClassStatistics, _Members, int]:
-    arrays = _arrays(data)
-    facts = json.loads(arrays["facts"].tobytes())
-    if facts["format"] != FORMAT or tuple(facts["of"]) != of:
-        raise ValueError("it is of another extractor or format")
-    labels = np.array(facts["names"], dtype=object)[arrays["codes"]]
-    members = _Members(
-        arrays["sequences"].astype(np.int64), labels, arrays["marks"].astype(np.uint32, copy=False)
-    )
-    if len({len(members.sequences), len(labels), len(members.marks)}) != 1:
-        raise ValueError("its tables differ in length")
-    counts = dict(zip(facts["classes"], arrays["counts"].tolist(), strict=True))
-    if counts != _counted(labels):
-        raise ValueError("its counts are not those of its samples")
-    statistics = ClassStatistics.restore(counts, arrays["means"], arrays["gram"])
-    return statistics, members, int(facts["changes"])
-
-
-def _counted(labels: Sequence[str] | NDArray[np.object_]) -> dict[str, int]:
-    names, numbers = np.unique(np.array(labels, dtype=object).astype(str), return_counts=True)
-    return {str(name): int(number) for name, number in zip(names, numbers, strict=True)}

@@ -15,7 +15,8 @@ from edge_agent.ml.statistics import ClassStatistics
 from edge_agent.ml.summed import content_marks
 from edge_agent.ml.transforms import signed_root
 from edge_agent.store import sums as sums_module
-from edge_agent.store.sums import KeptSums, difference, marks_in
+from edge_agent.store.sums import KeptSums, difference
+from edge_agent.store.sums_file import marks_in
 
 D = 24
 LABELS = ("cat", "dog", "owl")
