@@ -44,12 +44,12 @@ class ClassifierType:
 
     @classmethod
     def discriminant(cls) -> ClassifierType:
-        """Linear discriminant analysis with shrinkage, the agent's own head: exact, in one iteration."""
+        """Linear discriminant analysis with shrinkage: exact, in one iteration."""
         return cls("lda")
 
     @classmethod
     def automatic(cls) -> ClassifierType:
-        """Whichever of the linear ones suits the number of pictures."""
+        """The agent's own head: discriminant analysis and ridge regression mixed; exact, in one iteration."""
         return cls("auto")
 
     def __str__(self) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.config import LearningConfig
 from edge_agent.errors import MLCreateError, MLCreateErrorCode
 from edge_agent.ml.augmentation import AugmentationSettings, ImageAugmentationOptions, variants
 from edge_agent.ml.checkpoints import MLCheckpoint
 from edge_agent.ml.classifier_parameters import ClassifierType, ModelAlgorithmType, ModelParameters
 from edge_agent.ml.data_source import DataSource
+from edge_agent.ml.heads.built_in import BUILT_IN_HEADS
 from edge_agent.ml.image_classifier import MLImageClassifier
 from edge_agent.ml.jobs import MLJob
 from edge_agent.ml.splitting import MLSplitStrategy, ValidationData
@@ -437,14 +439,14 @@ def test_checklist_117_only_training_pictures_are_augmented(tmp_path: Path) -> N
         np.testing.assert_array_equal(kept.rows, [source.row(text, variant) for variant in wanted])
 
 
-def test_the_automatic_choice_counts_pictures_and_not_copies(tmp_path: Path) -> None:
-    """Twelve pictures of a label are few, with 23 copies each as well: LDA in one iteration."""
+def test_what_trains_by_itself_is_the_head_of_the_agent(tmp_path: Path) -> None:
+    """Also with 23 copies of each picture: `auto`, in one iteration, as a version of the agent."""
     every = ImageAugmentationOptions.named(["crop", "rotation", "blur", "exposure", "noise", "flip"])
     parameters = ModelParameters(augmentation=every, algorithm=algorithm(ClassifierType.automatic()))
     result = run(begun(tmp_path, parameters)).result
 
     assert result is not None
-    assert result.head.name == "lda"
+    assert type(result.head) is BUILT_IN_HEADS[LearningConfig().head]
     assert len(result.history) == 1
     assert result.training_metrics.count == 36
 

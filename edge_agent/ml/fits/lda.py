@@ -1,4 +1,4 @@
-"""This is where discriminant analysis is trained, in the one iteration it needs."""
+"""This is where discriminant analysis, and what has the same state, is trained in the one iteration it needs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class LDAFit:
 
     name: ClassVar[str] = "lda"
     parameter_names: ClassVar[tuple[str, ...]] = tuple(one.key.name for one in LDAHead.parameter_descriptions)
+    kind: ClassVar[type[LDAHead]] = LDAHead
+    """What is trained; another one that learns in the same way may stand here."""
 
     def __init__(self, data: FitData, settings: Mapping[MLParameterKey, ParameterValue]) -> None:
         self._data = data
         self._settings = settings
-        self._head = LDAHead(data.n_features)
+        self._head = self.kind(data.n_features)
         self._metrics: FitMetrics | None = None
         self.iteration = 0
 
@@ -36,7 +38,7 @@ class LDAFit:
     def step(self) -> FitMetrics:
         """Learn everything."""
         if self._metrics is None:
-            head = LDAHead(self._data.n_features)
+            head = self.kind(self._data.n_features)
             *_, last = head.train(self._data.batch(), self._settings)
             self._head, self.iteration = head, 1
             self._metrics = FitMetrics(last.metrics["loss_value"], last.metrics["accuracy"])
@@ -61,8 +63,8 @@ class LDAFit:
 
     @classmethod
     def begin(cls, data: FitData, parameters: Mapping[str, object], seed: int) -> Self:  # noqa: ARG003
-        """Parameters: those of `LDAHead`."""
-        return cls(data, settings_of(LDAHead.parameter_descriptions, parameters))
+        """Parameters: those of the head."""
+        return cls(data, settings_of(cls.kind.parameter_descriptions, parameters))
 
     @classmethod
     def restore(
@@ -70,8 +72,8 @@ class LDAFit:
     ) -> Self:
         """The fit these came from."""
         check_data(data, description)
-        fit = cls(data, settings_of(LDAHead.parameter_descriptions, description["parameters"]))
+        fit = cls(data, settings_of(cls.kind.parameter_descriptions, description["parameters"]))
         if description["metrics"] is not None:
-            fit._head, fit.iteration = LDAHead.restore(arrays, description["head"]), 1
+            fit._head, fit.iteration = cls.kind.restore(arrays, description["head"]), 1
             fit._metrics = FitMetrics(*description["metrics"])
         return fit

@@ -69,19 +69,8 @@ class LogisticFit:
     @classmethod
     def begin(cls, data: FitData, parameters: Mapping[str, object], seed: int) -> Self:  # noqa: ARG003
         """From weights of zero; reads the samples twice. Parameters: `l2`."""
-        objective = _objective(data, cls.l2_of(parameters))
+        objective = _objective(data, float(settings_of(_KNOWN, parameters)[Key.L2]))
         return cls(data, objective, LBFGS.begin(objective, np.zeros(objective.size)))
-
-    @staticmethod
-    def l2_of(parameters: Mapping[str, object]) -> float:
-        """The penalty they ask for; raises `MLModelError` PARAMETERS as `begin` does."""
-        return float(settings_of(_KNOWN, parameters)[Key.L2])
-
-    @classmethod
-    def beginning_from(cls, data: FitData, head: LogisticHead) -> Self:
-        """From the weights of a head of the same classes, with its penalty."""
-        objective = _objective(data, float(head.describe()["parameters"]["l2"]))
-        return cls(data, objective, LBFGS.begin(objective, objective.position(head.coef, head.intercept)))
 
     @classmethod
     def restore(

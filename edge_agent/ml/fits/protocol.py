@@ -84,13 +84,6 @@ class FitData:
         shown = self.pictures if self.chosen is None else self.pictures[self.chosen]
         return np.sort(np.unique(shown, return_index=True)[1])
 
-    def with_copies(self, originals: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Which of the rows that count show the same pictures as `originals`, ascending."""
-        if self.pictures is None:
-            return np.sort(originals)
-        shown = self.pictures if self.chosen is None else self.pictures[self.chosen]
-        return np.flatnonzero(np.isin(shown, shown[originals]))
-
     def rows(self, indices: Sequence[int] | slice) -> NDArray[np.float32]:
         """The features [m, D] of some of the rows that count."""
         if self.chosen is None:

@@ -58,17 +58,3 @@ def test_it_is_the_head_of_the_same_name_in_iterations(clouds):
     assert len(epochs) == fit.iteration
     assert [one.metrics["loss_value"] for one in epochs] == [one.loss for one in metrics]
     assert np.array_equal(head.coef, fit.head().coef)
-
-
-def test_it_begins_where_a_head_is(clouds):
-    """From the optimum of most samples it is a few iterations to that of all."""
-    data = fit_data(clouds, 1010, D=200, C=10, noise=4.0)
-    first = LogisticFit.begin(data.part(np.arange(1000)), {"l2": 3e-4}, 0)
-    finished(first)
-    warm, cold = LogisticFit.beginning_from(data, first.head()), LogisticFit.begin(data, {"l2": 3e-4}, 0)
-    finished(warm)
-    finished(cold)
-
-    assert warm.iteration <= 15
-    assert warm.iteration < cold.iteration
-    assert np.allclose(warm.head().predict_proba(data.X), cold.head().predict_proba(data.X), atol=2e-3)
