@@ -19,7 +19,7 @@ from edge_agent.agent.asking import is_running, session
 from edge_agent.agent.control import MAX_CONNECTIONS, ControlSocket
 from edge_agent.agent.home import Home
 from edge_agent.agent.sockets import MAX_FDS, short_address
-from edge_agent.config import Config, LearningConfig
+from edge_agent.config import Config, LearningConfig, UpdateConfig
 from edge_agent.errors import EdgeAgentError, NoModelError, NotFoundError, UserError
 from edge_agent.hookspecs import hookimpl
 from edge_agent.ml.heads.lda import LDAHead
@@ -27,6 +27,10 @@ from edge_agent.testing import drop_texts
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Bench
+
+
+TRUSTED = UpdateConfig(probation_predictions=0)
+"""A version that fails is not taken back."""
 
 
 class MoodyHead(LDAHead):
@@ -92,9 +96,11 @@ def connected(bench: Bench) -> socket.socket:
 
 @pytest.fixture
 def running(bench: Bench) -> Iterator[Bench]:
-    """An agent that knows cats, whose head can be moody, and that listens."""
+    """An agent that knows cats, whose head can be moody and is trusted, and that listens."""
     MoodyHead.moody = False
-    agent = bench.open(Config(learning=LearningConfig(head="moody")), extra=[("heads", Heads())])
+    agent = bench.open(
+        Config(learning=LearningConfig(head="moody"), update=TRUSTED), extra=[("heads", Heads())]
+    )
     drop_texts(bench.drop, "cat", ["cat 1", "cat 2"])
     bench.settle()
     control = ControlSocket(Home(bench.home), agent)
