@@ -47,12 +47,12 @@ class Incoming:
     def note(self, features: Sequence[NDArray[np.float32]]) -> None:
         """Compare pictures, each float32 [n_features]; a failure is logged and changes no answer."""
         version = self._serving.version
+        self._begin_anew_with(version)
         if version is None or not features:
             return
         try:
-            if version.number != self._version:
-                self._ranks.clear()
-                self._version, self._reference = version.number, None
+            if self._version is None:
+                self._version = version.number
                 self._reference = self._learned(version)
         except EdgeAgentError as error:
             log.warning("it cannot be told whether pictures drift: %s", error)
@@ -61,10 +61,7 @@ class Incoming:
 
     def drift(self) -> dict[str, Any]:
         """`pictures`, `changed` (None: too few to say), `mean_rank`, `z`, and `finding` in words."""
-        version = self._serving.version
-        if version is None or version.number != self._version:
-            self._version, self._reference = None, None
-            self._ranks.clear()
+        self._begin_anew_with(self._serving.version)
         ranks = list(self._ranks)
         answer: dict[str, Any] = {
             "pictures": len(ranks),
@@ -92,6 +89,12 @@ class Incoming:
                 " figures say little about anything else."
             )
         return answer
+
+    def _begin_anew_with(self, version: Version | None) -> None:
+        """Let go of all that was said of another version, or of one that is no more."""
+        if version is None or version.number != self._version:
+            self._version, self._reference = None, None
+            self._ranks.clear()
 
     def _learned(self, version: Version) -> Reference | None:
         """Some of the pictures a version learned from: those with the lowest digests that are still there."""

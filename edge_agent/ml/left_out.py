@@ -244,7 +244,7 @@ def _burst_distances(Q: Matrix, R: Matrix, V: Matrix, c: int, state: State, left
     return np.asarray(np.maximum(far, 0.0))
 
 
-def near_duplicates(Z: Matrix, y: Indices, cosine: float = 0.8) -> Indices:
+def near_duplicates(Z: Matrix, y: Indices, cosine: float) -> Indices:
     """Groups [n] of samples of one class that are linked by pairs with at least this cosine, unit rows [n, D]."""
     groups = np.arange(len(y), dtype=np.intp)
     for c in np.unique(y):

@@ -263,18 +263,6 @@ class SampleStore:
         with self._database.reading() as connection:
             return rows.revision(connection)
 
-    @property
-    def revision_label_counts(self) -> dict[str, int]:
-        """How many changes each label has seen; a relabel counts for the new label."""
-        with self._database.reading() as connection:
-            return dict(
-                connection.execute(
-                    "SELECT label, count(*) + "
-                    "ifnull((SELECT number FROM changes WHERE label = samples.label), 0) "
-                    "FROM samples GROUP BY label ORDER BY label"
-                )
-            )
-
     # ------------------------------------------------------------------ journal and notes
 
     def record_update(

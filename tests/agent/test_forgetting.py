@@ -382,6 +382,18 @@ def test_a_status_file_of_an_agent_that_ended_names_nothing(tmp_path: Path) -> N
     assert "fox" not in path.read_text()
 
 
+def test_the_status_is_silent_before_the_agent_writes_it_again(bench: Bench) -> None:
+    """Whoever reads the file right after the question, or after a power cut, finds nothing of a forgotten label."""
+    agent = bench.open()
+    teach(bench, cat=6, dog=6)
+    path = bench.home / "status.json"
+    assert json.loads(path.read_text())["labels"] == {"cat": 6, "dog": 6}
+    agent.answer(Request("forget", {"label": "dog"}))
+
+    assert json.loads(path.read_text())["labels"] == {"cat": 6}
+    assert "dog" not in path.read_text()
+
+
 class TestNote:
     def test_it_holds_nothing_when_all_is_done(self, bench: Bench) -> None:
         """Until then it holds the digests, so that an interrupted removal can go on."""

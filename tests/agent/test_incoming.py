@@ -70,6 +70,23 @@ def test_other_pictures_are_drift(bench: Bench, tmp_path: Path) -> None:
     assert stages.incoming._reference is None
 
 
+def test_when_no_version_is_left_nothing_of_its_pictures_is_kept(bench: Bench) -> None:
+    """All forgotten, the next question clears features and ranks, also where nobody asked for the drift meanwhile."""
+    taught(bench)
+    stages = bench.agent._open_stages  # type: ignore[union-attr]
+    watched = incoming.Incoming(stages.store, stages.serving)
+    row = stages.store.snapshot("fake:1").provider().arrays([0])[0][0]
+    watched.note([row])
+    assert (len(watched._reference or ()), len(watched._ranks)) == (72, 1)
+    for word in ("cat", "dog"):
+        bench.ask("forget", label=word)
+    bench.settle()
+    assert stages.serving.version is None
+    watched.note([row])
+
+    assert (watched._reference, list(watched._ranks)) == (None, [])
+
+
 def test_learned_pictures_are_nearer_than_others(bench: Bench, tmp_path: Path) -> None:
     """Asking about what was learned is told as such, not as a dirty lens."""
     taught(bench)

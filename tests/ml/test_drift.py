@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,18 @@ def test_a_change_is_told_with_its_direction(noise, sign):
     assert seen.changed
     assert np.sign(seen.z) == sign
     assert seen.count == 30
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (4, 3), (3, 5)])
+def test_its_spread_is_that_of_all_orders(n, m):
+    """Every way to mix n new pictures with m known ones, all equally likely: z has mean 0 and variance 1."""
+    found = []
+    for places in combinations(range(n + m), n):
+        known = [at for at in range(n + m) if at not in places]
+        found.append(drift([float(np.mean([one < at for one in known])) for at in places], m).z)
+
+    assert np.mean(found) == pytest.approx(0.0, abs=1e-12)
+    assert np.mean(np.square(found)) == pytest.approx(1.0)
 
 
 def test_the_statistic_is_that_of_mann_and_whitney():

@@ -87,7 +87,7 @@ def test_near_duplicates_are_linked_through_others_and_not_across_classes():
     angles = np.array([0.0, 0.5, 1.0, 2.5, 0.0])
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
-    groups = near_duplicates(rows, np.array([0, 0, 0, 0, 1]))
+    groups = near_duplicates(rows, np.array([0, 0, 0, 0, 1]), 0.8)
 
     assert groups[0] == groups[1] == groups[2]
     assert len(set(groups[2:].tolist())) == 3

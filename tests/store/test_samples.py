@@ -255,18 +255,6 @@ class TestRevision:
             store.add([new_sample(3)], "fp")
             assert store.revision == 5
 
-    def test_changes_by_label(self, store, new_sample):
-        """Each label counts what was added to it, relabelled to it or removed from it."""
-        store.add([new_sample(1), new_sample(2), new_sample(3, "dog")], "fp")
-        store.relabel(new_sample(1).digest, "dog")
-        assert store.revision_label_counts == {"cat": 2, "dog": 2}
-
-        store.remove(new_sample(3).digest)
-        assert store.revision_label_counts == {"cat": 2, "dog": 3}
-
-        store.remove_label("cat")
-        assert store.revision_label_counts == {"dog": 3}
-
 
 class TestExtractors:
     def test_another_extractor_starts_with_nothing(self, store, new_sample):
