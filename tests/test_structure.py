@@ -65,6 +65,7 @@ STOREYS = """
     mailbox
     agent.dropfolder | agent.traces | agent.refusals | agent.verdict
     agent.checkup | agent.specimens
+    agent.sight
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     agent.extractors
     ml.authoring

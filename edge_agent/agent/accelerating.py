@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.agent.home import Home
+from edge_agent.agent.sight import Sight
 from edge_agent.config import ExtractorConfig
 from edge_agent.plugins import PluginHost
 from edge_agent.sections import suggest
@@ -52,7 +53,7 @@ def open_accelerator(
     return Accelerator(open_bench(home, card, config, monotonic), delegates.values())
 
 
-def look_after(engine: Engine, plugins: PluginHost) -> None:
+def look_after(engine: Engine | Sight, plugins: PluginHost) -> None:
     """Let an accelerator come back, and tell plugins who looks at pictures now."""
     engine.tick()
     while engine.accelerator is not None and engine.accelerator.changes:

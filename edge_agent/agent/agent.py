@@ -329,9 +329,8 @@ class Agent:
         stages = self._open_stages
         if not self._started:
             stages.folder.ready(0)  # nobody has looked yet; a question must see what waits
-        trouble = "; ".join(
-            filter(None, [*self._pauses.troubles, stages.serving.trouble, stages.rebuild.trouble])
-        )
+        troubles = [stages.serving.trouble, stages.rebuild.trouble, stages.engine.trouble]
+        trouble = "; ".join(filter(None, [*self._pauses.troubles, *troubles]))
         accelerator = stages.engine.accelerator
         missed = accelerator is not None and accelerator.is_missed
         state = AgentState.DEGRADED if trouble or missed else AgentState.OK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from edge_agent.agent.labels import clean_label
 from edge_agent.agent.probation import Probation
 from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.serving import Serving, same_extractor
+from edge_agent.agent.sight import Eyes, Sight
 from edge_agent.errors import NoModelError, NotFoundError, UserError
 from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
 from edge_agent.store.erasure import stored_features
 from edge_agent.store.registry import Version, VersionRegistry
 from edge_agent.store.samples import Sample, SampleStore, encode_features
-from edge_agent.vision.engine import Engine, Extraction
+from edge_agent.vision.engine import Extraction
 
 
 class Answers:
@@ -39,7 +40,8 @@ class Answers:
         store: SampleStore,
         archive: Archive,
         registry: VersionRegistry,
-        engine: Engine,
+        sight: Sight,
+        choose: Callable[[str], str],
         plugins: PluginHost,
         serving: Serving,
         forgetting: Forgetting,
@@ -52,7 +54,8 @@ class Answers:
         self._store = store
         self._archive = archive
         self._registry = registry
-        self._engine = engine
+        self._engine = self._sight = sight
+        self._choose = choose
         self._plugins = plugins
         self._serving = serving
         self._forgetting = forgetting
@@ -68,12 +71,13 @@ class Answers:
         Descriptors that are handed to the engine, which closes them, are taken out of `fds`.
         """
         number, model = self._serving.model_for(version)
-        if not same_extractor(model.extractor_fingerprint, self._engine.start().fingerprint):
+        eyes = self._sight.for_version(model.extractor_fingerprint)
+        if eyes is None:
             raise NoModelError(
-                f"version {number} was made with another extractor than the one configured; once the archive was"
+                f"version {number} was made with another extractor, which is not here any more; once the archive was"
                 " read again, which a running agent does by itself, the next version answers"
             )
-        extractions = self._extracted(names, fds)
+        extractions = self._extracted(eyes, names, fds)
         rows = [one.features for one in extractions if one.features is not None]
 
         def answer(number: int, model: MLModel) -> list[dict[str, Any]]:
@@ -102,7 +106,7 @@ class Answers:
         are closed as by `predict`.
         """
         fingerprint = self._engine.start().fingerprint
-        extractions = self._extracted(names, fds)
+        extractions = self._extracted(self._engine, names, fds)
         model = self._serving.model
         if model is not None and not same_extractor(model.extractor_fingerprint, fingerprint):
             model = None
@@ -119,14 +123,14 @@ class Answers:
             for one in extractions
         ]
 
-    def _extracted(self, names: Sequence[str], fds: list[int]) -> list[Extraction]:
+    def _extracted(self, eyes: Eyes, names: Sequence[str], fds: list[int]) -> list[Extraction]:
         """All files, before the first is classified: a head that raises leaves none half read."""
 
         def jobs() -> Iterator[tuple[object, int]]:
             for name in names:
                 yield name, fds.pop(0)
 
-        return list(self._engine.extract(jobs()))
+        return list(eyes.extract(jobs()))
 
     def _known(self, digest: str) -> str | None:
         """The label of a stored picture."""
@@ -188,6 +192,12 @@ class Answers:
             "session": folder,
             "labels_without_samples": [label for label in version.labels if not counts.get(label)],
         }
+
+    def use_extractor(self, name: str) -> dict[str, Any]:
+        """Look with another extractor from the next step on; the present version answers with its own until then."""
+        previous = self._choose(name)
+        self._sight.ask_for(name)
+        return {"extractor": name, "previous": previous}
 
     def samples(self, label: str | None, limit: int | None, offset: int) -> list[dict[str, Any]]:
         """The stored samples in the order they came."""

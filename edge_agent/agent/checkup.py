@@ -11,10 +11,9 @@ from typing import Any
 
 from edge_agent.agent.home import Home
 from edge_agent.agent.serving import Serving
+from edge_agent.agent.sight import Sight
 from edge_agent.errors import EdgeAgentError
 from edge_agent.store.registry import VersionRegistry
-from edge_agent.vision.engine import Engine
-from edge_agent.vision.preprocessing import ExtractorCard
 
 LITTLE_BYTES = 200_000_000
 """Free room below this is warned of: versions and pictures are written in addition."""
@@ -42,15 +41,13 @@ class Checkup:
         drop_folder: Path,
         registry: VersionRegistry,
         serving: Serving,
-        engine: Engine,
-        card: ExtractorCard,
+        sight: Sight,
     ) -> None:
         self._home = home
         self._drop = drop_folder
         self._registry = registry
         self._serving = serving
-        self._engine = engine
-        self._card = card
+        self._sight = self._engine = sight
 
     def look(self) -> dict[str, Any]:
         """`checks`, and `extractor` {name, size, fingerprint, runtime, delegate}."""
@@ -60,8 +57,8 @@ class Checkup:
         return {
             "checks": [asdict(check) for check in checks],
             "extractor": {
-                "name": self._card.name,
-                "size": list(self._card.size),
+                "name": self._sight.card.name,
+                "size": list(self._sight.card.size),
                 "fingerprint": facts.fingerprint if facts else None,
                 "runtime": facts.runtime if facts else None,
                 "delegate": facts.delegate if facts else None,

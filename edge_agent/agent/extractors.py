@@ -15,7 +15,7 @@ from edge_agent.agent.home import Home
 from edge_agent.config import Config
 from edge_agent.errors import ExtractorError, NotFoundError, UserError
 from edge_agent.store.atomic import TEMPORARY_PREFIX, make_folder, publish_directory, remove_tree, write_json
-from edge_agent.vision.preprocessing import PREPROCESSING_VERSION, ExtractorCard, load_card
+from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_start, load_card
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +89,18 @@ def choose(home: Home, config: Config, name: str, known: Mapping[str, ExtractorC
             " change it there, or take that line out"
         )
     before = chosen_name(home, config)
-    write_json(home.choice_path, {"name": name})
+    write_choice(home, name)
     return before
+
+
+def write_choice(home: Home, name: str) -> None:
+    """Write down which extractor to use."""
+    write_json(home.choice_path, {"name": name})
 
 
 def identity(card: ExtractorCard) -> str:
     """What a fingerprint begins with: the same for the same file and preprocessing, whatever runs it."""
-    return f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}"
+    return fingerprint_start(card).removesuffix(":")
 
 
 def keep_extractor(home: Home, name: str, fill: Callable[[Path], None]) -> None:

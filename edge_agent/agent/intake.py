@@ -14,12 +14,13 @@ from edge_agent.agent.archive import Archive
 from edge_agent.agent.dropfolder import Arrival, DropFolder
 from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label, printable
+from edge_agent.agent.sight import Eyes
 from edge_agent.config import DropFolderConfig, PicturesConfig
 from edge_agent.errors import DiskFullError, LabelError, PluginError, StoreError
 from edge_agent.plugins import PluginHost
 from edge_agent.store.atomic import move_file, remove_file, write_file
 from edge_agent.store.samples import NewSample, Rejection, SampleStore
-from edge_agent.vision.engine import Engine, Extraction
+from edge_agent.vision.engine import Extraction
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Intake:
         store: SampleStore,
         archive: Archive,
         folder: DropFolder,
-        engine: Engine,
+        engine: Eyes,
         plugins: PluginHost,
         config: DropFolderConfig,
         pictures: PicturesConfig,

@@ -48,18 +48,25 @@ def judge(
     current: Version | None,
     serving: MLModel | None,
     sample_of: Callable[[str], Sample | None],
+    before: TrainingSet | None = None,
 ) -> Evaluation:
     """Everything that is known when it is decided whether the candidate becomes the current version.
 
     `serving` is the model of `current`; None compares with nothing. `sample_of` gives what is stored of a digest.
+    `before` are the samples as the current version sees them, where it was made with another extractor.
     """
+    if before is not None and not before:
+        serving = before = None  # nothing is stored of what the current version sees
     model, samples, parts = candidate.model, candidate.samples, candidate.parts
     stored, then = dict(samples), learned_by(current) if current else {}
     held_out = judges(parts.held_out, set(parts.training) | set(then if serving else ()))
+    if before:
+        seen = {digest for digest, _ in before}
+        held_out = [digest for digest in held_out if digest in seen]
     evaluation = compare(
         candidate_proba=probabilities(model, samples, held_out),
         candidate_classes=model.classes,
-        current_proba=probabilities(serving, samples, held_out) if serving else None,
+        current_proba=probabilities(serving, before or samples, held_out) if serving else None,
         current_classes=serving.classes if serving else None,
         y_true=[stored[digest] for digest in held_out],
         forgotten=any(digest not in stored for digest in then),
@@ -72,12 +79,15 @@ def judge(
     changed = [digest for digest in parts.training if then.get(digest) != stored[digest]]
     kept = [digest for digest in parts.training if then.get(digest) == stored[digest]]
     few = evaluation.common is None or evaluation.common.count < MIN_JUDGES
+    if before:
+        kept = [digest for digest in kept if digest in seen][:MOST_KEPT]
+        return replace(evaluation, learned=_on_kept(candidate, serving, kept, before) if few else None)
     known = {digest: sample for digest in held_out[:MOST_KEPT] if (sample := sample_of(digest)) is not None}
     changed += [digest for digest, sample in known.items() if sample.added_at > current.created]
     return replace(
         evaluation,
         suspicion=_suspicion(candidate, serving, then, changed[:MOST_CHANGED], sample_of),
-        learned=_on_kept(candidate, serving, kept[:MOST_KEPT]) if few else None,
+        learned=_on_kept(candidate, serving, kept[:MOST_KEPT], samples) if few else None,
     )
 
 
@@ -153,14 +163,18 @@ def _aligned(P: Matrix, mine: Sequence[str], classes: Sequence[str], labels: Seq
     return np.asarray(Q / np.maximum(Q.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
 
 
-def _on_kept(candidate: Trained, serving: MLModel, kept: Sequence[str]) -> Comparison | None:
+def _on_kept(
+    candidate: Trained, serving: MLModel, kept: Sequence[str], samples: TrainingSet
+) -> Comparison | None:
+    """Both on what both learned; `samples` are as the current version sees them."""
     X, labels = candidate.samples.provider(kept).arrays(slice(None))
-    now, before = unlearned(candidate.model.head, X, labels), unlearned(serving.head, X, labels)
-    if now is None or before is None:
+    Y, _ = samples.provider(kept).arrays(slice(None))
+    now, then = unlearned(candidate.model.head, X, labels), unlearned(serving.head, Y, labels)
+    if now is None or then is None:
         return None
-    rows = np.flatnonzero(np.isfinite(now).all(axis=1) & np.isfinite(before).all(axis=1))
+    rows = np.flatnonzero(np.isfinite(now).all(axis=1) & np.isfinite(then).all(axis=1))
     truth = [labels[row] for row in rows]
-    return on_common_labels(now[rows], candidate.model.classes, before[rows], serving.classes, truth)
+    return on_common_labels(now[rows], candidate.model.classes, then[rows], serving.classes, truth)
 
 
 def learned_by(version: Version) -> dict[str, str]:

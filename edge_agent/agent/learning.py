@@ -319,10 +319,10 @@ class Learning:
             return replace(ended("failed", str(running.task.error)), untrainable=True)
         candidate = running.task.model
         assert candidate is not None, "a completed task has a model"
-        if current and current.extractor_fingerprint != facts.fingerprint:
-            serving = None
-        trained = Trained(candidate, running.training_set, running.parts)
-        evaluation = judge(trained, current, serving, self._sample)
+        other = current is not None and current.extractor_fingerprint != facts.fingerprint
+        before = self._store.snapshot(current.extractor_fingerprint) if current and other else None
+        made = Trained(candidate, running.training_set, running.parts)
+        evaluation = judge(made, current, serving, self._sample, before)
         decision = self._plugins.accept_candidate(evaluation)
         if insisted and not decision.answer:
             reason = f"published because its owner insists, although: {decision.reason}"

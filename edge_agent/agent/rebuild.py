@@ -10,10 +10,11 @@ from pathlib import Path
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.home import Home
 from edge_agent.agent.labels import printable
+from edge_agent.agent.sight import Eyes
 from edge_agent.errors import DamagedError
 from edge_agent.store.atomic import move_files
 from edge_agent.store.samples import NewSample, SampleStore
-from edge_agent.vision.engine import Engine, Extraction
+from edge_agent.vision.engine import Extraction
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Rebuild:
     Corrections made with `samples relabel` are kept, because the archive follows them.
     """
 
-    def __init__(self, home: Home, store: SampleStore, archive: Archive, engine: Engine) -> None:
+    def __init__(self, home: Home, store: SampleStore, archive: Archive, engine: Eyes) -> None:
         self._home = home
         self._store = store
         self._engine = engine

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from edge_agent.agent.archive import Archive
+from edge_agent.agent.sight import Eyes
 from edge_agent.errors import NotFoundError
 from edge_agent.store.samples import Sample, SampleStore
-from edge_agent.vision.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Refresh:
     from.
     """
 
-    def __init__(self, store: SampleStore, archive: Archive, engine: Engine) -> None:
+    def __init__(self, store: SampleStore, archive: Archive, engine: Eyes) -> None:
         self._store = store
         self._archive = archive
         self._engine = engine

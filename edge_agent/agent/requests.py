@@ -31,6 +31,7 @@ QUESTIONS = (
     "status",
     "checkup",
     "look",
+    "extractor",
     UPDATE,
 )
 
@@ -82,6 +83,8 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
             return status()
         case "look":
             return answers.look(given.texts("names", len(request.fds)), request.fds)
+        case "extractor":
+            return answers.use_extractor(given.text("extractor") or "")
         case "checkup":
             return answers.checkup()
     raise UserError(f"the agent knows no question {request.name!r}; it answers {', '.join(QUESTIONS)}")

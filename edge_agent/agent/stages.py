@@ -15,7 +15,7 @@ from edge_agent.agent.answers import Answers
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.dropfolder import DropFolder
-from edge_agent.agent.extractors import added_cards, chosen_name, known_extractors
+from edge_agent.agent.extractors import added_cards, choose, chosen_name, known_extractors, write_choice
 from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.head_settings import head_problems
 from edge_agent.agent.home import Home
@@ -26,6 +26,7 @@ from edge_agent.agent.probation import Probation
 from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.serving import Serving
+from edge_agent.agent.sight import Sight
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
 from edge_agent.errors import ConfigError, StoreError
 from edge_agent.ml.heads.protocol import Head
@@ -68,10 +69,9 @@ class Stages:
     """The stages of one agent; `close` undoes `open_stages`."""
 
     home: Home
-    card: ExtractorCard
     store: SampleStore
     registry: VersionRegistry
-    engine: Engine
+    engine: Sight
     folder: DropFolder
     serving: Serving
     learning: Learning
@@ -107,7 +107,13 @@ def open_stages(
     opened by then is closed again.
     """
     heads = plugins.register_heads()
-    extractors = known_extractors(home, plugins.register_extractors())
+    registered = plugins.register_extractors()
+
+    def known() -> dict[str, ExtractorCard]:
+        """The extractors there are now: some may be added any time."""
+        return known_extractors(home, registered)
+
+    extractors = known()
     delegates = plugins.register_delegates()
     problems = setup_problems(home, config, heads, extractors, drop_folder)
     problems += delegate_problems(config.extractor, delegates)
@@ -123,8 +129,14 @@ def open_stages(
         registry.clean()
         store = open_store(home, clocks.wall)
         closing.callback(store.close)
-        engine = make_engine(card, config.pictures, config.extractor, monotonic=clocks.monotonic)
-        engine.accelerator = open_accelerator(home, card, config.extractor, delegates, clocks.monotonic)
+
+        def make(chosen: ExtractorCard) -> Engine:
+            """An engine for an extractor, with what may accelerate it."""
+            made = make_engine(chosen, config.pictures, config.extractor, monotonic=clocks.monotonic)
+            made.accelerator = open_accelerator(home, chosen, config.extractor, delegates, clocks.monotonic)
+            return made
+
+        engine = Sight(card, make, known, lambda name: write_choice(home, name))
         closing.callback(engine.close)
         folder = DropFolder(config.drop_folder, drop_folder, doorbell=ring, monotonic=clocks.monotonic)
         folder.open(watch=watch)
@@ -172,12 +184,11 @@ def open_stages(
             forgetting.resume()
         except StoreError as error:  # what was published goes on answering; learning says so and tries again
             log.warning("what is to be forgotten is still there: %s", error)
-        checkup = Checkup(home, drop_folder, registry, serving, engine, card)
+        checkup = Checkup(home, drop_folder, registry, serving, engine)
         incoming = Incoming(store, serving)
         probation = Probation(store, registry, serving, plugins, config.update, clocks.monotonic)
         return Stages(
             home=home,
-            card=card,
             store=store,
             registry=registry,
             engine=engine,
@@ -193,6 +204,7 @@ def open_stages(
                 archive,
                 registry,
                 engine,
+                lambda name: choose(home, config, name, known()),
                 plugins,
                 serving,
                 forgetting,

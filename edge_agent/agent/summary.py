@@ -34,9 +34,9 @@ def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble
         "drop_folder": str(stages.folder.path),
         "updating": stages.learning.task is not None,
         "extractor": {
-            "name": stages.card.name,
+            "name": stages.engine.card.name,
             "fingerprint": facts.fingerprint if facts else None,
-            "n_features": stages.card.n_features,
+            "n_features": stages.engine.card.n_features,
         },
         "engine": {"pid": facts.pid if facts else None, "restarts": stages.engine.restarts},
         "delegate": _delegate(stages),

@@ -74,6 +74,7 @@ class Updating:
             self._reply_forgotten(self.why_not)
 
     def _step(self, intake_trouble: str) -> None:
+        self._change_extractor()
         if self.running:
             if self._ended:
                 self._ended = False
@@ -90,6 +91,15 @@ class Updating:
             raise
         if why_not:
             self._reply(self._stages.learning.nothing(why_not))
+
+    def _change_extractor(self) -> None:
+        """Look with the extractor that was asked for, as soon as no update learns from what the one before saw."""
+        if self._stages.engine.wanted is None:
+            return
+        if self.running:
+            self._stages.learning.cancel()
+        else:
+            self._stages.engine.switch()
 
     def _start(self) -> str:
         """Ask the plugins and start if they say so; returns why nothing was started, or nothing."""
@@ -126,6 +136,7 @@ class Updating:
             stages.serving.reload()
             if stages.serving.version is not None:
                 stages.probation.begin(stages.serving.version)
+                stages.engine.rest(stages.serving.version.extractor_fingerprint)
                 self._plugins.version_published(version=stages.serving.version)
             stages.forgetting.resume()
         elif outcome.state == "refused" or outcome.untrainable:

@@ -253,22 +253,22 @@ def use(settings: Settings, name: str, *, as_json: bool) -> None:
     from edge_agent.agent.asking import is_running
 
     home = Home(settings.home)
-    cards, _ = every_card(settings)
-    home.make()
-    before = choose(home, settings.config, name, cards)
     running = is_running(settings.home)
+    if running:
+        before = settings.ask("extractor", {"extractor": name})["previous"]
+    else:
+        home.make()
+        before = choose(home, settings.config, name, every_card(settings)[0])
     if as_json:
         print_json({"extractor": name, "previous": before, "running": running})
-        return
-    if before == name:
+    elif before == name:
         click.echo(f"{name} is the one that is used")
-        return
-    click.echo(f"{name} is used from now on, {before} no more")
-    click.echo(
-        "the running agent takes it up when it is started again"
-        if running
-        else "an agent takes it up at its start"
-    )
+    else:
+        click.echo(f"{name} is used from now on, {before} no more")
+        click.echo(
+            f"{'the running agent' if running else 'the agent, when it runs,'} reads the archived pictures again;"
+            " until a version made of that is published, the present one answers, with its own extractor"
+        )
 
 
 def _inspected(path: Path) -> Inspection:

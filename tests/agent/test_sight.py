@@ -1,0 +1,177 @@
+"""The extractor changes while the agent runs: versions answer with their own, and the gate decides on the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edge_agent.agent.extractors import BUILT_IN, keep_extractor, read_choice
+from edge_agent.agent.home import Home
+from edge_agent.config import Config, ExtractorConfig
+from edge_agent.default_plugins.extractors import CARD_PATH
+from edge_agent.errors import EngineError, NoModelError, NotFoundError, UserError
+from edge_agent.testing import FakeEngine, drop_texts
+from edge_agent.vision.engine import EngineFacts, Extraction
+from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_start
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Bench
+
+
+class OwnEyes(FakeEngine):
+    """Sees with its own card: features of `mirror` are turned round, those of `blind` are noise."""
+
+    def __init__(
+        self, card: ExtractorCard, *more: Any, monotonic: Callable[[], float], fingerprint: str
+    ) -> None:
+        super().__init__(
+            card, *more, monotonic=monotonic, fingerprint=f"{fingerprint_start(card)}{fingerprint}"
+        )
+        self.card, self.ended = card, False
+
+    def start(self) -> EngineFacts:
+        if self.card.name == "broken":
+            raise EngineError("no such operator")
+        if self.ended:
+            raise EngineError("the engine is closed")
+        return super().start()
+
+    def extract(self, jobs: Iterable[Any]) -> Iterator[Extraction]:
+        self.start()
+        return super().extract(jobs)
+
+    def _look(self, key: object, data: bytes, variant: str = "") -> Extraction:
+        seen = super()._look(key, data, variant)
+        if seen.features is None:
+            return seen
+        features = seen.features
+        if self.card.name == "mirror":
+            features = features[::-1].copy()
+        if self.card.name == "blind":
+            features = np.random.default_rng(list(data)).exponential(size=len(features)).astype(np.float32)
+        return Extraction(**{**seen.__dict__, "features": features})
+
+    def close(self) -> None:
+        self.ended = True
+        super().close()
+
+
+@pytest.fixture(name="running")
+def _running(bench: Bench) -> Bench:
+    """An agent that learned eight cats and dogs each, and three extractors that were added."""
+    bench.engine_class = OwnEyes
+    home = Home(bench.home)
+    home.make()
+    for name in ("mirror", "blind", "broken"):
+        data = json.loads(CARD_PATH.read_bytes()) | {"name": name, "file": f"{name}.tflite"}
+
+        def fill(folder: Path, name: str = name, data: dict[str, Any] = data) -> None:
+            (folder / f"{name}.json").write_text(json.dumps(data))
+            (folder / f"{name}.tflite").write_bytes(b"")
+
+        keep_extractor(home, name, fill)
+    bench.open()
+    for word in ("cat", "dog"):
+        drop_texts(bench.drop, word, [f"{word} {i}" for i in range(8)])
+    bench.settle()
+    return bench
+
+
+def answered(bench: Bench, folder: Path, text: str = "cat 99", **more: Any) -> tuple[str, int]:
+    """Label and version of an answer."""
+    said = bench.predict(folder, text, **more)
+    return said["label"], said["version"]
+
+
+def test_the_old_version_answers_with_its_own_extractor_until_the_new_one_is_published(
+    running: Bench, tmp_path: Path
+) -> None:
+    """No question is refused on the way; afterwards the process of the old extractor is ended."""
+    agent = running.agent
+    assert agent is not None
+    running.ask("extractor", extractor="mirror")
+    agent.step()
+
+    assert running.ask("status")["extractor"]["name"] == "mirror"
+    first, second = running.engines
+    assert isinstance(first, OwnEyes)
+    assert answered(running, tmp_path) == ("cat", 1)
+    assert first.extracted == 17, "the old one looked at it"
+
+    running.settle()
+
+    assert answered(running, tmp_path) == ("cat", 2)
+    assert second.extracted == 17, "the archive, and the question"
+    assert first.ended
+    assert running.ask("status")["state"] == "ok"
+
+
+def test_a_worse_extractor_is_refused_by_the_gate(running: Bench, tmp_path: Path) -> None:
+    """Features that say nothing make no version: the old one goes on, with its own extractor, over a restart too."""
+    running.ask("extractor", extractor="blind")
+    running.settle()
+
+    assert running.ask("status")["last_update"]["state"] == "refused"
+    assert answered(running, tmp_path) == ("cat", 1)
+    running.open()
+    assert running.ask("status")["extractor"]["name"] == "blind"
+    assert answered(running, tmp_path) == ("cat", 1)
+    running.ask("extractor", extractor=BUILT_IN)
+    running.settle()
+    assert answered(running, tmp_path) == ("cat", 1)
+    assert running.ask("status")["extractor"]["name"] == BUILT_IN
+
+
+def test_an_extractor_that_does_not_start_is_not_used(running: Bench, tmp_path: Path) -> None:
+    """The one before goes on, the choice is taken back, and the status says why."""
+    running.ask("extractor", extractor="broken")
+    running.settle()
+
+    status = running.ask("status")
+    assert status["extractor"]["name"] == BUILT_IN
+    assert "broken cannot be used" in status["trouble"]
+    assert "no such operator" in status["trouble"]
+    assert read_choice(Home(running.home)) == BUILT_IN
+    assert answered(running, tmp_path) == ("cat", 1)
+
+
+def test_pictures_that_arrive_meanwhile_are_seen_by_the_new_one(running: Bench, tmp_path: Path) -> None:
+    """They and the archived ones are learned from together."""
+    running.ask("extractor", extractor="mirror")
+    drop_texts(running.drop, "fox", [f"fox {i}" for i in range(4)])
+    running.settle()
+
+    assert answered(running, tmp_path, "fox 99")[0] == "fox"
+    assert running.ask("status")["samples"] == 20
+    assert running.ask("status")["unusable"] == 0
+
+
+def test_older_versions_answer_with_the_extractor_they_were_made_with(running: Bench, tmp_path: Path) -> None:
+    """When asked by number; once that extractor is gone the reason is told."""
+    running.ask("extractor", extractor="mirror")
+    running.settle()
+
+    assert answered(running, tmp_path, version=1) == ("cat", 1)
+    running.ask("extractor", extractor=BUILT_IN)
+    running.settle()
+    newest = running.ask("versions")[0]["version"]
+    folder = Home(running.home).extractors_folder / "mirror"
+    folder.rename(folder.with_name(".gone"))
+    running.open()
+    assert answered(running, tmp_path)[1] == newest
+    with pytest.raises(NoModelError, match="not here any more"):
+        answered(running, tmp_path, version=2)
+
+
+def test_what_cannot_be_chosen_is_refused(running: Bench) -> None:
+    """Unknown names, and any other than the configuration names."""
+    with pytest.raises(NotFoundError, match="known are"):
+        running.ask("extractor", extractor="nothing")
+    running.open(Config(extractor=ExtractorConfig(name=BUILT_IN)))
+    with pytest.raises(UserError, match="goes first"):
+        running.ask("extractor", extractor="mirror")
