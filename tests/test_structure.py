@@ -57,7 +57,7 @@ STOREYS = """
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
     agent.accelerating | agent.forgetting | agent.head_settings | agent.importing | agent.incoming | agent.judging
     agent.probation
-    agent.bursts | agent.publishing
+    agent.bursts | agent.opinions | agent.publishing
     default_plugins
     default_plugins.*
     plugins
@@ -233,7 +233,7 @@ NEVER = {
 
 BOUNDARIES = {
     "agent.agent",
-    "agent.probation",
+    "agent.opinions",
     "cli",
     "mailbox",
     "ml.admission",

@@ -105,6 +105,8 @@ class Evaluation:
     """None when there is no current version, or nobody can say what a sample looks like without having learned it."""
     evidence: Evidence | None = None
     """What the samples it learned from say of the candidate."""
+    unasked: str = ""
+    """Why the current version could not be asked, where it should have been."""
 
     @property
     def p_value(self) -> float:
@@ -124,6 +126,7 @@ class Evaluation:
             "learned": asdict(self.learned) if self.learned else None,
             "suspicion": self.suspicion.to_json() if self.suspicion else None,
             "evidence": self.evidence.to_json() if self.evidence else None,
+            "unasked": self.unasked,
         }
 
     @property

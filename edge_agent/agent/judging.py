@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.agent.evaluation import Comparison, Evaluation, Suspicion, compare, on_common_labels
+from edge_agent.agent.opinions import UnsoundError, heard, opinion
 from edge_agent.agent.publishing import learned_samples, probabilities
 from edge_agent.agent.split import Split, judges
 from edge_agent.agent.verdict import MIN_JUDGES
@@ -54,46 +55,65 @@ def judge(
 
     `serving` is the model of `current`; None compares with nothing. `sample_of` gives what is stored of a digest.
     `before` are the samples as the current version sees them, where it was made with another extractor.
+    A version that fails when it is asked keeps nobody from another one: it is judged without it, and `unasked` says
+    why.
     """
     if before is not None and not before:
         serving = before = None  # nothing is stored of what the current version sees
+    try:
+        return _judged(candidate, current, serving, sample_of, before)
+    except UnsoundError as error:
+        log.warning("the version that answers cannot be asked: %s", error, exc_info=True)
+        return _judged(candidate, current, None, sample_of, unasked=str(error))
+
+
+def _judged(
+    candidate: Trained,
+    current: Version | None,
+    serving: MLModel | None,
+    sample_of: Callable[[str], Sample | None],
+    before: TrainingSet | None = None,
+    *,
+    unasked: str = "",
+) -> Evaluation:
     model, samples, parts = candidate.model, candidate.samples, candidate.parts
     stored, then = dict(samples), learned_by(current) if current else {}
-    held_out = judges(parts.held_out, set(parts.training) | set(then if serving else ()))
+    held_out = judges(parts.held_out, set(parts.training) | set(then if serving or unasked else ()))
     if before:
         seen = {digest for digest, _ in before}
         held_out = [digest for digest in held_out if digest in seen]
     evaluation = compare(
         candidate_proba=probabilities(model, samples, held_out),
         candidate_classes=model.classes,
-        current_proba=probabilities(serving, before or samples, held_out) if serving else None,
+        current_proba=probabilities(serving, before or samples, held_out, ask=opinion) if serving else None,
         current_classes=serving.classes if serving else None,
         y_true=[stored[digest] for digest in held_out],
         forgotten=any(digest not in stored for digest in then),
     )
     provider = samples.provider(parts.training)
     found = evidence(model.head, lambda rows: provider.arrays(rows)[0], provider.labels)
-    evaluation = replace(evaluation, evidence=found)
-    if current is None or serving is None or not then:
+    evaluation = replace(evaluation, evidence=found, unasked=unasked)
+    if current is None or not (serving or unasked) or not then:
         return evaluation
     changed = [digest for digest in parts.training if then.get(digest) != stored[digest]]
     kept = [digest for digest in parts.training if then.get(digest) == stored[digest]]
     few = evaluation.common is None or evaluation.common.count < MIN_JUDGES
     if before:
         kept = [digest for digest in kept if digest in seen][:MOST_KEPT]
-        return replace(evaluation, learned=_on_kept(candidate, serving, kept, before) if few else None)
+        learned = _on_kept(candidate, serving, kept, before) if few and serving else None
+        return replace(evaluation, learned=learned)
     known = {digest: sample for digest in held_out[:MOST_KEPT] if (sample := sample_of(digest)) is not None}
     changed += [digest for digest, sample in known.items() if sample.added_at > current.created]
     return replace(
         evaluation,
         suspicion=_suspicion(candidate, serving, then, changed[:MOST_CHANGED], sample_of),
-        learned=_on_kept(candidate, serving, kept[:MOST_KEPT], samples) if few else None,
+        learned=_on_kept(candidate, serving, kept[:MOST_KEPT], samples) if few and serving else None,
     )
 
 
 def _suspicion(
     candidate: Trained,
-    serving: MLModel,
+    serving: MLModel | None,
     then: Mapping[str, str],
     changed: Sequence[str],
     sample_of: Callable[[str], Sample | None],
@@ -106,9 +126,13 @@ def _suspicion(
     if len(classes) < 2:
         return None
     y = np.array([classes.index(label) for label in labels], dtype=np.intp)
-    before = _aligned(_of_current(serving, then, changed, X), serving.classes, classes, labels)
-    now = _of_candidate(candidate, changed, X, labels)
-    found = contradiction([before] if now is None else [now, before], y)
+    opinions = [_of_candidate(candidate, changed, X, labels)]
+    if serving:
+        opinions.append(_aligned(_of_current(serving, then, changed, X), serving.classes, classes, labels))
+    said = [one for one in opinions if one is not None]
+    if not said:
+        return None
+    found = contradiction(said, y)
     named = [(changed[row], sample_of(changed[row]), labels[row]) for row in found.rows]
     return Suspicion(
         count=len(changed),
@@ -146,10 +170,11 @@ def _of_current(
     serving: MLModel, then: Mapping[str, str], changed: Sequence[str], X: NDArray[np.float32]
 ) -> Matrix:
     """Its answers [n, C of it]; where it learned a sample under another label, as if it had not."""
-    P = np.array(serving.predict_proba(X), dtype=np.float64)
+    P = opinion(serving, X).copy()
     relabelled = [row for row, digest in enumerate(changed) if digest in then]
     if relabelled:
-        before = unlearned(serving.head, X[relabelled], [then[changed[row]] for row in relabelled])
+        names = [then[changed[row]] for row in relabelled]
+        before = heard(lambda: unlearned(serving.head, X[relabelled], names))
         P[relabelled] = np.nan if before is None else before
     return P
 
@@ -169,7 +194,8 @@ def _on_kept(
     """Both on what both learned; `samples` are as the current version sees them."""
     X, labels = candidate.samples.provider(kept).arrays(slice(None))
     Y, _ = samples.provider(kept).arrays(slice(None))
-    now, then = unlearned(candidate.model.head, X, labels), unlearned(serving.head, Y, labels)
+    now = unlearned(candidate.model.head, X, labels)
+    then = heard(lambda: unlearned(serving.head, Y, labels))
     if now is None or then is None:
         return None
     rows = np.flatnonzero(np.isfinite(now).all(axis=1) & np.isfinite(then).all(axis=1))

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.agent.opinions import UnsoundError, opinion
 from edge_agent.agent.serving import Serving, same_extractor
 from edge_agent.config import UpdateConfig
 from edge_agent.errors import EdgeAgentError, NoModelError, StoreError
@@ -31,6 +32,9 @@ SLOWER = 5.0
 """A version that takes so many times as long as the one before, in the median over the same pictures, is taken back."""
 SLOW_SECONDS = 0.02
 """A prediction below this is never slow, whatever the one before took: that is what a busy machine does."""
+ENDINGS = 2
+"""A version is taken back when the agent ended so many times while that version answered its first pictures: crashed,
+out of memory, or without power, which twice in those milliseconds is no chance."""
 TIMED = 20
 """So many predictions make a median; the pictures of the last ones are what both versions are timed on."""
 
@@ -54,7 +58,8 @@ class Probation:
     """Watches the version published last for some predictions and some time; the agent's thread.
 
     It is taken back when it raises, or answers what is no probability, for a picture that another version
-    answers, and when it is much slower than its parent. Its parent answers instead, or the newest older version
+    answers, when the agent ended twice while it answered its first picture (a library that crashes takes the process
+    with it), and when it is much slower than its parent. Its parent answers instead, or the newest older version
     that answers that picture soundly. Where there is none a version that raises is withdrawn, because no answer is
     better than none that can be relied on, and the status says so; one that is only slow stays.
     """
@@ -77,6 +82,8 @@ class Probation:
         self._watched: int | None = None
         self._left = 0
         self._until = 0.0
+        self._endings = 0
+        self._proved = False
         self._recent: deque[tuple[Row, float]] = deque(maxlen=TIMED)
         self.taken_back: TakenBack | None = None
         self._read()
@@ -121,7 +128,11 @@ class Probation:
         if not rows or not self._on(number):
             return answer(number, model)
         self._left -= len(rows)
-        fault = next(filter(None, (self._fault(model, row, keep=True) for row in rows)), "")
+        fault = self._deadly()
+        if not fault:
+            self._before_the_first()
+            fault = next(filter(None, (self._fault(model, row, keep=True) for row in rows)), "")
+            self._after_the_first()
         if not fault:
             fault = self._slow(model)
         if fault:
@@ -147,20 +158,36 @@ class Probation:
         self._watched = number
         self._left = self._config.probation_predictions
         self._until = self._monotonic() + self._config.probation_seconds
+        self._endings, self._proved = 0, False
         self._recent.clear()
+
+    def _deadly(self) -> str:
+        if self._endings < ENDINGS:
+            return ""
+        return f"the agent ended {self._endings} times while it answered its first picture"
+
+    def _before_the_first(self) -> None:
+        """Note that it is asked, once for a version: a process that dies of it can say so only before."""
+        if not self._proved:
+            self._endings += 1
+            self._write()
+
+    def _after_the_first(self) -> None:
+        if not self._proved:
+            self._endings, self._proved = 0, True
+            self._write()
 
     def _fault(self, model: MLModel, row: Row, *, keep: bool = False) -> str:
         """What is wrong with how a model answers one picture; nothing for one that nobody could answer."""
         if not np.isfinite(row).all():
             return ""
         begin = self._monotonic()
-        P = _answered(model, row)
+        try:
+            opinion(model, row[None, :])
+        except UnsoundError as error:
+            return str(error)
         if keep:
             self._recent.append((row, self._monotonic() - begin))
-        if isinstance(P, str):
-            return P
-        if P.shape != (1, len(model.classes)) or not np.isfinite(P).all() or not P.size:
-            return "it answered no probabilities"
         return ""
 
     def _slow(self, model: MLModel) -> str:
@@ -190,7 +217,9 @@ class Probation:
         taken = []
         for row in rows:
             begin = self._monotonic()
-            if isinstance(_answered(model, row), str):
+            try:
+                opinion(model, row[None, :])
+            except UnsoundError:
                 return None
             taken.append(self._monotonic() - begin)
         return median(taken)
@@ -248,7 +277,12 @@ class Probation:
     def _write(self) -> None:
         """For the next start; a full disk keeps nobody from a version."""
         back = self.taken_back
-        note = {"watched": self._watched, "taken_back": asdict(back) if back else None}
+        note = {
+            "watched": self._watched,
+            "endings": self._endings,
+            "proved": self._proved,
+            "taken_back": asdict(back) if back else None,
+        }
         try:
             self._store.set_meta(NOTE, json.dumps(note))
         except StoreError as error:
@@ -259,22 +293,13 @@ class Probation:
             known = json.loads(self._store.meta(NOTE) or "{}")
             if known.get("watched") is not None:
                 self._watch(int(known["watched"]))
+                self._endings, self._proved = int(known.get("endings", 0)), bool(known.get("proved"))
             if known.get("taken_back"):
                 self.taken_back = TakenBack(**known["taken_back"])
                 if self._serving.version is None:
                     self._serving.trouble = _nothing(self.taken_back)
         except (ValueError, TypeError, AttributeError):
             log.warning("what was noted of a version's probation cannot be read")
-
-
-def _answered(model: MLModel, row: Row) -> NDArray[np.float64] | str:
-    """Probabilities as they come, or what it failed with."""
-    try:
-        P = np.asarray(model.predict_proba(row[None, :]), dtype=np.float64)
-        model.is_unknown(row[None, :])
-    except Exception as error:  # noqa: BLE001 - a learning method may be anybody's
-        return f"it failed with {type(error).__name__}"
-    return P
 
 
 def _nothing(back: TakenBack) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,12 +95,16 @@ def learned_samples(version: Version) -> dict[str, str]:
 
 
 def probabilities(
-    model: MLModel, samples: TrainingSet, digests: Sequence[str], rows: int = 512
+    model: MLModel,
+    samples: TrainingSet,
+    digests: Sequence[str],
+    rows: int = 512,
+    ask: Callable[[MLModel, NDArray[np.float32]], NDArray[np.float64]] = MLModel.predict_proba,
 ) -> NDArray[np.float64]:
     """Class probabilities, float64[n, n_classes], block by block so that memory does not grow with n."""
     provider = samples.provider(digests)
     blocks = [
-        model.predict_proba(provider.arrays(range(start, min(start + rows, len(digests))))[0])
+        ask(model, provider.arrays(range(start, min(start + rows, len(digests))))[0])
         for start in range(0, len(digests), rows)
     ]
     return np.concatenate(blocks) if blocks else np.zeros((0, len(model.classes)))

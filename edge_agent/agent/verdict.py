@@ -47,7 +47,8 @@ def decide(evaluation: Evaluation) -> Decision:
     Then the samples whose label both know decide (`basis` held-out): refused is a candidate that is significantly
     worse, and one whose accuracy on at least `MIN_JUDGES_FOR_DROP` of them drops by more than `MAX_DROP`, hardly
     by chance. Where too few are held out, samples that both learned decide in the same way, each left out
-    in turn (`basis` leave-one-out); where that cannot be had, it is accepted unseen (`basis` none).
+    in turn (`basis` leave-one-out); where that cannot be had, it is accepted unseen (`basis` none). So it is where the
+    current version fails when it is asked; the first rule then hears the candidate only.
     """
     suspicion = evaluation.suspicion
     if suspicion and suspicious(suspicion):
@@ -59,6 +60,9 @@ def decide(evaluation: Evaluation) -> Decision:
             basis="owner",
         )
     common, learned = evaluation.common, evaluation.learned
+    if evaluation.unasked:
+        because = f"taken without a comparison: the current version cannot be asked, {evaluation.unasked}"
+        return Decision(answer=True, reason=because, basis="none")
     if common is None:
         return Decision(answer=True, reason="it is the first version", basis="first")
     few = f"{common.count} held-out pictures, and {MIN_JUDGES} are needed"

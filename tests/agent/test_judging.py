@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,9 @@ import pytest
 from edge_agent.agent.judging import _of_current
 from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.requests import Request
+from edge_agent.agent.split import is_held_out
 from edge_agent.config import Config, LearningConfig, UpdateConfig
+from edge_agent.hookspecs import hookimpl
 from edge_agent.ml.batches import MatrixBatchProvider
 from edge_agent.ml.contradictions import unlearned
 from edge_agent.ml.heads.lda import LDAHead
@@ -299,6 +304,105 @@ def test_the_current_version_is_asked_as_if_it_had_not_learned_what_was_relabell
     assert np.allclose(P[0], unlearned(head, X[:1], labels[:1])[0])
     assert not np.allclose(P[0], model.predict_proba(X[:1])[0], atol=1e-4)
     assert np.allclose(P[1], model.predict_proba(new)[0])
+
+
+def test_a_current_version_without_an_opinion_excuses_nothing(bench: Bench) -> None:
+    """Neighbours cannot take back what they learned; the candidate still answers as if it had not learned it."""
+    bench.open(Config(learning=LearningConfig(held_out_fraction=0.0, head="knn")))
+    teach(bench)
+    bench.open(Config(learning=LearningConfig(held_out_fraction=0.0, head="lda")))
+    cats = [one["digest"] for one in bench.ask("samples") if one["label"] == "cat"][:4]
+    for digest, label in zip(cats, ("dog", "fox", "owl", "dog"), strict=True):
+        bench.ask("relabel", digest=digest, label=label)
+    bench.settle()
+
+    assert bench.ask("status")["refused"]["basis"] == "labels"
+
+
+def sided(word: str, count: int, *, aside: bool) -> list[str]:
+    """Text pictures of one thing that are held out, or that are not."""
+    named = ((text, hashlib.sha256(text.encode()).hexdigest()) for text in texts(word, 1000, 100 * count))
+    return list(islice((text for text, digest in named if is_held_out(digest, 0.1) == aside), count))
+
+
+def test_new_pictures_that_are_only_held_out_are_asked_about(bench: Bench) -> None:
+    """Nothing is learned from them, but they are new and wrong: they would judge every later version."""
+    bench.open()
+    teach(bench)
+    bench.wall.advance(60.0)
+    cats = sided("cat", 10, aside=True)
+    drop_texts(bench.drop, "cat", cats[:6])
+    for word, text in zip(("dog", "fox", "owl", "dog"), cats[6:], strict=True):
+        drop_texts(bench.drop, word, [text])
+    bench.settle()
+
+    assert bench.ask("status")["refused"]["basis"] == "labels"
+
+
+def test_what_the_current_version_learned_judges_nobody(bench: Bench) -> None:
+    """Held-out pictures of a label that was small were learned; when it has grown they are still not asked."""
+    bench.open()
+    for word in ("cat", "dog"):
+        drop_texts(bench.drop, word, [*sided(word, 8, aside=False), *sided(word, 3, aside=True)])
+    drop_texts(bench.drop, "owl", [*sided("owl", 3, aside=False), *sided("owl", 2, aside=True)])
+    bench.settle()
+    drop_texts(bench.drop, "owl", sided("owl", 9, aside=False)[3:])
+    bench.settle()
+
+    found = evaluation(bench, bench.ask("status")["version"])
+    assert found["n_held_out"] == 6
+    assert set(found["candidate"]["per_class"]) == {"cat", "dog"}
+
+
+class FrailHead(LDAHead):
+    """Fails once it is told to, as long as it knows just the four things."""
+
+    name = "frail"
+    how = ""
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Answer, raise or answer nothing."""
+        P = super().predict_proba(X)
+        if type(self).how and tuple(self.classes_) == tuple(sorted(THINGS)):
+            if type(self).how == "nan":
+                return np.full_like(P, np.nan)
+            raise KeyError(type(self).how)
+        return P
+
+
+class Heads:
+    """A plugin that offers it."""
+
+    @hookimpl
+    def register_heads(self, register: Callable[[type], None]) -> None:
+        register(FrailHead)
+
+
+@pytest.mark.parametrize(
+    ("how", "because"), [("raises", "it failed with KeyError"), ("nan", "it answered no probabilities")]
+)
+def test_a_current_version_that_fails_keeps_nobody_from_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str, because: str
+) -> None:
+    """It is judged without it, and says so; wrong labels are found by the candidate alone."""
+    bench.open(Config(learning=LearningConfig(head="frail")), extra=[("heads", Heads())])
+    teach(bench)
+    monkeypatch.setattr(FrailHead, "how", how)
+    drop_texts(bench.drop, "hen", texts("hen", 0, 8))
+    drop_poison(bench)
+    bench.settle()
+    assert bench.ask("status")["refused"]["basis"] == "labels"
+
+    for one in bench.ask("samples"):
+        if one["source"] in {f"cat-{i}.jpg" for i in (107, 108, 109)}:
+            bench.ask("relabel", digest=one["digest"], label="cat")
+    bench.settle()
+
+    assert bench.ask("status")["last_update"]["state"] == "published"
+    found = evaluation(bench, 2)
+    assert found["decision"]["basis"] == "none"
+    assert f"the current version cannot be asked, {because}" in found["decision"]["reason"]
+    assert found["unasked"] == because
 
 
 def test_a_refusal_is_known_after_a_restart(bench: Bench) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from tests.agent.conftest import Bench
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 class MoodyHead(LDAHead):
     """Does as told once it knows foxes, or whatever makes it moody, and has answered so many pictures."""
 
@@ -30,6 +36,8 @@ class MoodyHead(LDAHead):
     patience = 0
     clock: FakeClock
     odd_row: np.ndarray | None = None
+    pace: ClassVar[dict[int, float]] = {}
+    """Seconds that a version with so many labels takes."""
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Answer, misbehave, or take long."""
@@ -37,6 +45,7 @@ class MoodyHead(LDAHead):
         answer = super().predict_proba(X)
         if kind.odd_row is not None and np.array_equal(X[0], kind.odd_row):
             raise ZeroDivisionError
+        kind.clock.advance(kind.pace.get(len(self.classes_), 0.0))
         if not kind.mood or kind.moody_about not in self.classes_:
             return answer
         kind.patience -= 1
@@ -46,6 +55,12 @@ class MoodyHead(LDAHead):
             raise IndexError("my own business")
         if kind.mood == "nan":
             return np.full_like(answer, np.nan)
+        if kind.mood == "dies":
+            os._exit(7)
+        if kind.mood == "half":
+            return answer / 2.0
+        if kind.mood == "beyond":
+            return np.eye(answer.shape[1])[:1] * 2.0 - 1.0 / answer.shape[1]
         if kind.mood == "shape":
             return answer[:, :1]
         if kind.mood == "library":
@@ -66,9 +81,9 @@ class Heads:
 def _calm(bench: Bench) -> Iterator[None]:
     """Every test begins in a good mood."""
     MoodyHead.mood, MoodyHead.patience, MoodyHead.moody_about, MoodyHead.odd_row = "", 0, "fox", None
-    MoodyHead.clock = bench.clock
+    MoodyHead.clock, MoodyHead.pace = bench.clock, {}
     yield
-    MoodyHead.mood = ""
+    MoodyHead.mood, MoodyHead.pace = "", {}
 
 
 def start(bench: Bench, **update: Any) -> None:
@@ -99,6 +114,8 @@ def two_versions(bench: Bench, **update: Any) -> None:
         ("library", "it failed with MLModelError"),
         ("nan", "it answered no probabilities"),
         ("shape", "it answered no probabilities"),
+        ("half", "it answered no probabilities"),
+        ("beyond", "it answered no probabilities"),
     ],
 )
 def test_a_version_that_fails_is_taken_back(bench: Bench, tmp_path: Path, mood: str, because: str) -> None:
@@ -181,6 +198,64 @@ def test_noise_and_slow_machines_take_nothing_back(
     versions = {bench.predict(tmp_path, f"cat {100 + i}")["version"] for i in range(2 * TIMED + 1)}
 
     assert versions == {2}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "version"),
+    [(0.03, 0.18, 1), (0.03, 0.12, 2), (0.001, 0.022, 1), (0.001, 0.018, 2)],
+)
+def test_slow_is_five_times_the_parent_and_more_than_20_ms(
+    bench: Bench, tmp_path: Path, before: float, now: float, version: int
+) -> None:
+    """Six times is too slow and four times is not; below 20 ms no share is."""
+    two_versions(bench)
+    MoodyHead.pace = {2: before, 3: now}
+
+    for i in range(TIMED):
+        bench.predict(tmp_path, f"cat {100 + i}")
+
+    assert bench.ask("status")["version"] == version
+
+
+DYING = """
+import pathlib, sys
+from tests.agent.conftest import Bench
+from tests.agent.test_probation import MoodyHead, start
+
+folder = pathlib.Path(sys.argv[1])
+(folder / "drop").rename(folder / sys.argv[2])
+bench = Bench(folder)
+MoodyHead.clock = bench.clock
+start(bench)
+MoodyHead.mood = "dies"
+bench.predict(folder, "cat 99")
+"""
+
+
+@pytest.mark.parametrize(("deaths", "version"), [(1, 2), (2, 1)])
+def test_a_version_that_kills_the_agent_is_taken_back(
+    bench: Bench, tmp_path: Path, deaths: int, version: int
+) -> None:
+    """Twice at its first picture, in processes of their own; once may be the power, and then it has proved itself."""
+    two_versions(bench)
+    bench.close()
+    for death in range(deaths):
+        done = subprocess.run(
+            [sys.executable, "-c", DYING, str(tmp_path), f"before-{death}"],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 7, done.stderr
+
+    start(bench)
+    assert bench.predict(tmp_path, "cat 90")["version"] == version
+    back = bench.ask("status")["taken_back"]
+    if version == 1:
+        assert back["because"] == "the agent ended 2 times while it answered its first picture"
+        return
+    assert back is None
+    assert bench.agent is not None
+    note = json.loads(bench.agent._open_stages.store.meta("probation") or "")
+    assert (note["endings"], note["proved"]) == (0, True)
 
 
 def test_a_picture_that_nobody_can_answer_is_not_the_versions_fault(bench: Bench, tmp_path: Path) -> None:

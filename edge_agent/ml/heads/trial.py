@@ -57,7 +57,7 @@ class Trial:
         self.demand(
             bool(np.isfinite(P).all() and (P >= 0.0).all()), "probabilities must be finite and not below 0"
         )
-        sums = bool(np.allclose(P.sum(axis=1), 1.0, atol=1e-6))
+        sums = bool(np.allclose(P.sum(axis=1), 1.0, rtol=0.0, atol=1e-6))
         self.demand(sums, "probabilities of a sample must sum to 1")
         return P
 
