@@ -5,6 +5,9 @@
    that are needed are written down here, with the members in their order; what lies behind the last one that is used
    is left out, or is room.
 
+   Built with EDGETPU it takes models that were compiled for an Edge TPU, as libedgetpu does: their one operator gives
+   bytes of the picture in another order.
+
    Options: `fault` names a way to fail, `at` the run at which it begins (from 1), `nap` how many seconds a hang lasts,
    `file` a path: while nothing is there, the device is gone. */
 
@@ -93,7 +96,7 @@ typedef struct {
   double nap;
 } Settings;
 
-typedef struct { Settings *settings; int in, out, signs, average; } Kernel;
+typedef struct { Settings *settings; int in, out, signs, average, compiled; } Kernel;
 
 static bool gone(const Settings *s) { return s->file[0] && access(s->file, F_OK) != 0; }
 static bool is(const Settings *s, const char *fault) { return strcmp(s->fault, fault) == 0; }
@@ -133,6 +136,15 @@ static void store(Tensor *t, long i, double x) {
   if (t->type == UINT8) ((uint8_t *)t->data)[i] = (uint8_t)q; else ((int8_t *)t->data)[i] = (int8_t)q;
 }
 
+static bool compiled(const Registration *r) {
+#ifdef EDGETPU
+  return r->custom_name && !strcmp(r->custom_name, "edgetpu-custom-op");
+#else
+  (void)r;
+  return false;
+#endif
+}
+
 static void *kernel_init(Context *c, const char *buffer, size_t length) {
   (void)length;
   const Params *p = (const Params *)buffer;
@@ -145,6 +157,7 @@ static void *kernel_init(Context *c, const char *buffer, size_t length) {
     if (i == 0) k->in = n->inputs->data[0];
     k->out = n->outputs->data[0];
     if (r->builtin_code == NEG) k->signs++; else k->average = 1;
+    k->compiled = compiled(r);
   }
   return k;
 }
@@ -162,6 +175,10 @@ static int kernel_run(Context *c, Node *n) {
     misbehave(s, "run");
     if (is(s, "fail-at-run")) { c->report_error(c, "the test device is tired"); return 1; }
     if (is(s, "leak")) { void *lost = malloc(8 << 20); if (lost) memset(lost, 1, 8 << 20); }
+  }
+  if (k->compiled) {
+    for (size_t i = 0; i < out->bytes; i++) ((uint8_t *)out->data)[i] = ((uint8_t *)in->data)[i * 97 % in->bytes];
+    return 0;
   }
   double sign = k->signs % 2 ? -1 : 1;
   if (!k->average) {
@@ -184,6 +201,7 @@ static int kernel_run(Context *c, Node *n) {
 
 /* Whether a node is one of those it can do: a change of sign, or the mean over the whole picture. */
 static bool supported(Context *c, const Node *n, const Registration *r) {
+  if (compiled(r)) return true;
   const Tensor *in = &c->tensors[n->inputs->data[0]], *out = &c->tensors[n->outputs->data[0]];
   if (in->type != FLOAT32 && in->type != UINT8 && in->type != INT8) return false;
   if (r->builtin_code == NEG) return in->type == FLOAT32;
@@ -240,6 +258,9 @@ Delegate *tflite_plugin_create_delegate(const char *const *keys, const char *con
   Delegate *d = calloc(1, sizeof *d);
   d->data = s;
   d->prepare = delegate_prepare;
+#ifdef EDGETPU
+  d->flags = 1; /* dynamic tensors are fine: else the runtime prepares every operator first, and it has no such one */
+#endif
   return d;
 }
 
