@@ -68,7 +68,7 @@ def read_choice(home: Home) -> str | None:
     """What was chosen by command; None when nothing was, or it cannot be read."""
     try:
         name = json.loads(home.choice_path.read_bytes())["name"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s cannot be read, so the built-in extractor is used: %s", home.choice_path, error)
