@@ -135,7 +135,7 @@ STOREYS = """
     store.device_lock | vision.elf | vision.device_nodes
     ml.copies | store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
-    ml.apportionment | ml.picture_labels | ml.records
+    ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.delegate_spec | vision.delegate_verdict
     config | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
@@ -172,13 +172,11 @@ DOORS = {
     | {"vision.wire", "vision.worker"},
     "sqlite3": {"store.database", "store.samples"},
     "subprocess": {
-        "vision.audition",
         "vision.child",
-        "vision.comparison",
         "vision.delegates",
         "vision.engine",
         "vision.thumbnails",
-        "vision.trial",
+        "vision.throwaway",
     },
     "tflite_runtime": {"vision.runtime"},
     "watchdog": {"agent.watch"},

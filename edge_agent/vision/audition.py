@@ -5,23 +5,17 @@ What the two processes say to each other is one question on standard input and o
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.errors import ExtractorError
-from edge_agent.vision.comparison import paths_as_text
 from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.throwaway import done_apart, paths_as_text
 
 AUDITION_SECONDS = 900.0
 """Some hundred pictures through some ways of scaling take seconds, and minutes on a slow board."""
-
-_LAST_WORDS = 300
 
 
 class Whole(Struct, frozen=True, kw_only=True):
@@ -94,28 +88,14 @@ def hear(
     Raises `ExtractorError` when the process does not survive it or takes too long; what one extractor refuses
     in good order is in its own performance.
     """
-    # The child imports what this process imports, from the same places.
-    places = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
+    said = done_apart(
+        (module,),
+        msgspec.msgpack.encode(question, enc_hook=paths_as_text),
+        doing="trying the model",
+        timeout_seconds=timeout_seconds,
+    )
     try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-m", module],
-            input=msgspec.msgpack.encode(question, enc_hook=paths_as_text),
-            capture_output=True,
-            env={**os.environ, "PYTHONPATH": places},
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExtractorError(f"trying the model took more than {timeout_seconds:g} seconds") from None
-    except OSError as error:
-        raise ExtractorError(f"the model cannot be tried in a process of its own: {error}") from error
-    if child.returncode < 0:
-        raise ExtractorError(f"running the model ended the process by signal {-child.returncode}")
-    if child.returncode:
-        words = " ".join(child.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
-        raise ExtractorError(f"running the model failed with status {child.returncode}: {words}")
-    try:
-        answer = msgspec.msgpack.decode(child.stdout, type=AuditionAnswer)
+        answer = msgspec.msgpack.decode(said, type=AuditionAnswer)
     except msgspec.DecodeError as error:
         raise ExtractorError(f"trying the model gave no answer: {error}") from None
     if answer.error:

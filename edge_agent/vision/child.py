@@ -21,6 +21,7 @@ from edge_agent.vision import wire
 from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.delegate_verdict import Code
 from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.throwaway import places_to_import_from
 
 TAIL_BYTES = 4096
 """Of what the process prints, so much of the end is kept for messages."""
@@ -291,5 +292,5 @@ def _environment(python: str) -> dict[str, str]:
     if python == sys.executable:
         # The engine imports what the agent imports, from the same places, and nothing from the current
         # folder.
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
+        environment["PYTHONPATH"] = places_to_import_from()
     return environment

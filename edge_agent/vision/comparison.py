@@ -5,9 +5,6 @@ What the two processes say to each other is one question on standard input and o
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +15,10 @@ from msgspec import Struct
 
 from edge_agent.errors import ExtractorError
 from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.throwaway import done_apart, paths_as_text
 
 COMPARISON_SECONDS = 300.0
 """Two runs on a few pictures take a second; this is for a slow board that is busy."""
-
-_LAST_WORDS = 200
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -55,20 +51,6 @@ class Answer(Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-def paths_as_text(value: object) -> str:
-    """How msgspec writes a path."""
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError(type(value))
-
-
-def paths_from_text(kind: type, value: object) -> object:
-    """How msgspec reads a path."""
-    if kind is Path:
-        return Path(str(value))
-    raise NotImplementedError(kind)
-
-
 def compare(
     model: bytes,
     card: ExtractorCard,
@@ -83,31 +65,14 @@ def compare(
     Raises `ExtractorError` when one of them refuses, or when the process does not survive it.
     """
     question = Question(card=card, model=model, pictures=tuple(map(str, pictures)), runtime=runtime)
-    # The child imports what this process imports, from the same places.
-    places = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
+    said = done_apart(
+        (module,),
+        msgspec.msgpack.encode(question, enc_hook=paths_as_text),
+        doing="trying the exported model",
+        timeout_seconds=timeout_seconds,
+    )
     try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-m", module],
-            input=msgspec.msgpack.encode(question, enc_hook=paths_as_text),
-            capture_output=True,
-            env={**os.environ, "PYTHONPATH": places},
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExtractorError(
-            f"trying the exported model took more than {timeout_seconds:g} seconds"
-        ) from None
-    except OSError as error:
-        raise ExtractorError(
-            f"the exported model cannot be tried in a process of its own: {error}"
-        ) from error
-    if child.returncode:
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit status {child.returncode}"
-        words = " ".join(child.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
-        raise ExtractorError(f"trying the exported model ended in {how}: {words}")
-    try:
-        answer = msgspec.msgpack.decode(child.stdout, type=Answer)
+        answer = msgspec.msgpack.decode(said, type=Answer)
     except msgspec.DecodeError as error:
         raise ExtractorError(f"trying the exported model gave no answer: {error}") from None
     if answer.error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from msgspec import Struct
 
 from edge_agent.vision.delegate_spec import DelegateUse
@@ -24,9 +22,9 @@ class Question(Struct, frozen=True, kw_only=True):
     compare: bool = True
     """Whether the CPU can run the model at all."""
     memory_bytes: int = 2 << 30
+    """More than this the process may not have."""
     seconds: int = 300
     """After so many the system ends the process, in case nobody is left who would."""
-    """More than this the process may not have."""
 
 
 class Stage(Struct, frozen=True, tag="stage"):
@@ -56,17 +54,3 @@ class Found(Struct, frozen=True, kw_only=True, tag="found"):
 
 
 Message = Stage | Refused | Found
-
-
-def path_as_text(value: object) -> str:
-    """How msgspec writes a path."""
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError(type(value))
-
-
-def path_from_text(kind: type, value: object) -> object:
-    """How msgspec reads a path."""
-    if kind is Path:
-        return Path(str(value))
-    raise NotImplementedError(kind)

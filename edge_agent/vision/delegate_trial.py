@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.errors import ExtractorError
-from edge_agent.vision.delegate_question import Found, Question, Refused, Stage, path_from_text
+from edge_agent.vision.delegate_question import Found, Question, Refused, Stage
 from edge_agent.vision.extractor import FeatureExtractor
+from edge_agent.vision.throwaway import paths_from_text
 from edge_agent.vision.witness import from_files, made_up
 
 Pixels = npt.NDArray[np.uint8]
@@ -118,7 +119,7 @@ def main() -> int:
     # Libraries print; only what is said here belongs on standard output.
     out = os.dup(1)
     os.dup2(2, 1)
-    question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question, dec_hook=path_from_text)
+    question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question, dec_hook=paths_from_text)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(question.seconds)
     # Whoever answers meanwhile goes first; both that are compared are slowed down alike.

@@ -13,8 +13,9 @@ from contextlib import suppress
 import msgspec
 
 from edge_agent.errors import EngineError
-from edge_agent.vision.delegate_question import Found, Message, Question, Refused, Stage, path_as_text
+from edge_agent.vision.delegate_question import Found, Message, Question, Refused, Stage
 from edge_agent.vision.delegate_verdict import Verdict
+from edge_agent.vision.throwaway import paths_as_text, places_to_import_from
 
 TRIAL_SECONDS = 60.0
 """Patience with all of it; loading a driver's firmware takes a few seconds."""
@@ -63,7 +64,6 @@ class DelegateTrial:
         self._result: Found | Refused | None = None
         self.verdict: Verdict | None = None
         """What came of it; None while it is under way."""
-        places = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
         self._words, their_words = os.pipe()
         # A library that prints without end must not be held up by nobody listening: its words are lost instead.
         os.set_blocking(self._words, False)
@@ -76,7 +76,7 @@ class DelegateTrial:
                 stderr=their_words,
                 env={
                     **os.environ,
-                    "PYTHONPATH": places,
+                    "PYTHONPATH": places_to_import_from(),
                     "OMP_NUM_THREADS": "1",
                     "OPENBLAS_NUM_THREADS": "1",
                 },
@@ -88,7 +88,7 @@ class DelegateTrial:
             os.close(their_words)
         assert self._process.stdin
         assert self._process.stdout
-        data = msgspec.json.encode(question, enc_hook=path_as_text)
+        data = msgspec.json.encode(question, enc_hook=paths_as_text)
         with suppress(BrokenPipeError), self._process.stdin as stdin:  # how it ended is found out later
             stdin.write(data)
         self._out = self._process.stdout

@@ -24,10 +24,10 @@ from edge_agent.vision.audition import (
     Whole,
 )
 from edge_agent.vision.backend import Extractor, open_extractor
-from edge_agent.vision.comparison import paths_from_text
 from edge_agent.vision.images import decode
 from edge_agent.vision.preprocessing import ExtractorCard, Preprocessor
 from edge_agent.vision.runtime import load_interpreter, run_whole
+from edge_agent.vision.throwaway import paths_from_text
 
 Pixels = NDArray[np.uint8]
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.config import PicturesConfig
+from edge_agent.vision.throwaway import places_to_import_from
 
 SIDE = 96
 """Pixels of the longer side, at most."""
@@ -81,15 +82,13 @@ def _found(
 
 
 def _asked(module: str, order: bytes, timeout_seconds: float) -> bytes:
-    # The child imports what this process imports, from the same places.
-    places = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-m", module],
             input=order,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": places},
+            env={**os.environ, "PYTHONPATH": places_to_import_from()},
             timeout=timeout_seconds,
             check=False,
         )

@@ -6,8 +6,6 @@ ended by the system. What was tried here is loaded by the caller with more confi
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from contextlib import suppress
 
@@ -15,11 +13,10 @@ import numpy as np
 
 from edge_agent.errors import ExtractorError
 from edge_agent.vision.runtime import load_signatures
+from edge_agent.vision.throwaway import done_apart
 
 TRIAL_SECONDS = 120.0
 """Loading and one step take milliseconds; this is for a slow board that is busy."""
-
-_LAST_WORDS = 200
 
 
 def try_model(data: bytes, *, runtime: str = "auto", timeout_seconds: float = TRIAL_SECONDS) -> None:
@@ -28,27 +25,13 @@ def try_model(data: bytes, *, runtime: str = "auto", timeout_seconds: float = TR
     Raises `ExtractorError` when the child does not survive that. What the runtime refuses in good order is no
     trouble here; the caller is told the same when it loads the model.
     """
-    # The child imports what this process imports, from the same places.
-    places = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100
-    try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-m", __name__, runtime],
-            input=data,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": places},
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExtractorError(f"running the model once took more than {timeout_seconds:g} seconds") from None
-    except OSError as error:
-        raise ExtractorError(f"the model cannot be tried in a process of its own: {error}") from error
-    if child.returncode < 0:
-        raise ExtractorError(f"running the model once ended the process by signal {-child.returncode}")
-    if child.returncode:
-        words = " ".join(child.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
-        raise ExtractorError(f"running the model once failed with status {child.returncode}: {words}")
+    done_apart(
+        (__name__, runtime),
+        data,
+        doing="running the model once",
+        timeout_seconds=timeout_seconds,
+        answers=False,
+    )
 
 
 def run_once(data: bytes, runtime: str) -> None:

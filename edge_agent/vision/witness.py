@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from edge_agent.config import PicturesConfig
 from edge_agent.errors import ExtractorError, ImageError
-from edge_agent.vision.comparison import Answer, Look, Question, paths_from_text
+from edge_agent.vision.comparison import Answer, Look, Question
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.images import decode
 from edge_agent.vision.runtime import load_interpreter
+from edge_agent.vision.throwaway import paths_from_text
 
 Pixels = npt.NDArray[np.uint8]
 

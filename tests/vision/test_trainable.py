@@ -404,7 +404,7 @@ def test_a_trial_that_hangs_or_fails_is_ended(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ExtractorError, match="status 1"):
         try_model(SMALL.read_bytes())
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(ExtractorError, match="cannot be tried"):
+    with pytest.raises(ExtractorError, match="cannot be done"):
         try_model(SMALL.read_bytes())
 
 
