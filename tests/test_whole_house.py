@@ -209,7 +209,7 @@ class TestDaemon:
         wait_until(lambda: not Path(f"/proc/{engine}").exists(), "the engine to end", 10)
 
     def test_a_second_daemon_is_refused(self, daemon: Daemon) -> None:
-        """A second agent on the same home ends with status 2 and names the first."""
+        """A5: A second agent on the same home ends with status 2 and names the first."""
         daemon.start()
         assert daemon.process is not None
         done = run("--home", daemon.home, "run", check=False)
@@ -222,7 +222,7 @@ class TestDaemon:
 class TestKills:
     @pytest.mark.timeout(300)
     def test_kills_at_many_moments_lose_and_double_nothing(self, grocery: Path, daemon: Daemon) -> None:
-        """The agent killed with -9 again and again during intake: in the end every picture counts once."""
+        """A1: The agent killed with -9 again and again during intake: in the end every picture counts once."""
         count = copy_training(grocery, daemon.drop, per_label=12)
         pause = threading.Event()
         for moment in (0.05, 0.3, 0.6, 0.9, 1.2, 0.2):

@@ -154,7 +154,7 @@ class TestVersions:
         assert all(int(digest[:8], 16) >= 0x8000_0000 for digest in learned)
 
     def test_rollback_is_immediate_and_reversible(self, bench: Bench, tmp_path: Path) -> None:
-        """Rolling back answers with the parent at once, without training; an old version can be asked by number."""
+        """D3: Rolling back answers with the parent at once, without training; an old version can be asked by number."""
         bench.open()
         teach(bench, cat=4, dog=4)
         teach(bench, fox=4)
@@ -363,7 +363,7 @@ class TestRestart:
         assert len(list(bench.home.glob("agent.db.damaged-*"))) == (damage != "lost")
 
     def test_a_second_agent_is_refused(self, bench: Bench, tmp_path: Path) -> None:
-        """The lock names the process that holds the state directory."""
+        """A5: The lock names the process that holds the state directory."""
         agent = bench.open()
         bench.agent = None
         with pytest.raises(HomeLockedError, match=r"process \d+"):

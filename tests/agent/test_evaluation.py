@@ -273,7 +273,7 @@ def test_owners_word_goes_before_the_figures():
 
 @pytest.mark.parametrize("held_out", [10, 20, 50, 200])
 def test_honest_improvement_is_seldom_refused(held_out):
-    """Two points better, one answer in ten changed: refused in at most 5 of 100 seeded runs."""
+    """D1: Two points better, one answer in ten changed: refused in at most 5 of 100 seeded runs."""
     rng = np.random.default_rng(7)
     runs = rng.multinomial(held_out, [0.06, 0.04, 0.9], 400)
 
@@ -283,7 +283,7 @@ def test_honest_improvement_is_seldom_refused(held_out):
 
 
 def test_worse_candidate_is_nearly_always_refused():
-    """Fifteen points worse on 50 held-out samples: refused in at least 90 of 100 seeded runs."""
+    """D1: Fifteen points worse on 50 held-out samples: refused in at least 90 of 100 seeded runs."""
     rng = np.random.default_rng(7)
     runs = rng.multinomial(50, [0.02, 0.17, 0.81], 400)
 

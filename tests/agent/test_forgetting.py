@@ -67,7 +67,7 @@ def same_heads(one: MLModel, other: MLModel) -> None:
 
 class TestGone:
     def test_nothing_of_a_sample_is_left_below_the_home(self, bench: Bench) -> None:
-        """Bytes, digest, name, features as stored and as numbers: before they are found, afterwards nowhere."""
+        """D6: Bytes, digest, name, features as stored and as numbers: before they are found, afterwards nowhere."""
         bench.open()
         teach(bench, cat=12, dog=12)
         digest = bench.ask("samples")[3]["digest"]
@@ -155,7 +155,7 @@ class TestGone:
 
 class TestVersions:
     def test_the_head_is_the_one_that_was_trained_without_it(self, bench: Bench, tmp_path: Path) -> None:
-        """Taught with and then made to forget, or never taught: the heads agree to 1e-6."""
+        """D6: Taught with and then made to forget, or never taught: the heads agree to 1e-6."""
         from tests.agent.conftest import Bench as Fresh
 
         bench.open()
@@ -494,7 +494,7 @@ print("steps", steps)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("stride", [3])
 def test_killed_at_any_step_it_is_finished_at_the_next_start(tmp_path: Path, stride: int) -> None:
-    """SIGKILL at steps all the way: the next start leaves nothing of it, and the head is the same."""
+    """D6: SIGKILL at steps all the way: the next start leaves nothing of it, and the head is the same."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path), str(stride)],
         cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,

@@ -256,7 +256,7 @@ class TestBatches:
         assert bench.recorder.names().count("sample_ingested") == 10
 
     def test_a_slow_batch_is_committed_before_it_is_full(self, bench: Bench) -> None:
-        """After five seconds what is extracted is stored, so that a power cut costs little."""
+        """A6: After five seconds what is extracted is stored, so that a power cut costs little."""
         bench.engine_class = SlowEngine
         bench.open()
         drop_texts(bench.drop, "cat", [f"cat {i}" for i in range(12)])

@@ -70,7 +70,7 @@ def evaluation(bench: Bench, version: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("head", ["auto", "lda", "knn", "logistic"])
 def test_new_pictures_with_wrong_labels_are_refused_and_named(bench: Bench, head: str) -> None:
-    """The version before goes on; the journal, the status and a file say which pictures, with any method."""
+    """D1: The version before goes on; the journal, the status and a file say which pictures, with any method."""
     bench.open(Config(learning=LearningConfig(head=head)))
     teach(bench)
     poison(bench)

@@ -236,7 +236,7 @@ bench.predict(folder, "cat 99")
 def test_a_version_that_kills_the_agent_is_taken_back(
     bench: Bench, tmp_path: Path, deaths: int, version: int
 ) -> None:
-    """Twice at its first picture, in processes of their own; once may be the power, and then it has proved itself."""
+    """D3: Twice at its first picture, in its own process; once may be the power, and then it has proved itself."""
     two_versions(bench)
     bench.close()
     for death in range(deaths):

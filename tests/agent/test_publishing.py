@@ -55,7 +55,7 @@ def teach(bench: Bench, **things: int) -> None:
 
 
 def test_a_version_that_reads_back_differently_is_never_current(bench: Bench, tmp_path: Path) -> None:
-    """The update fails, the version before goes on answering, and nothing of the new one is left."""
+    """D2: The update fails, the version before goes on answering, and nothing of the new one is left."""
     LossyHead.lossy = False
     bench.open(Config(learning=LearningConfig(head="lossy")), extra=[("heads", Heads())])
     teach(bench, cat=3, dog=3)

@@ -77,7 +77,7 @@ def test_new_facts_are_written(status, tmp_path):
 
 
 def test_nothing_is_written_when_idle(status, tmp_path, clock):
-    """The same facts again touch no disk, however much time passes."""
+    """A6: The same facts again touch no disk, however much time passes."""
     status.update(samples=3)
     before = (tmp_path / "status.json").stat()
 

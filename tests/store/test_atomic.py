@@ -390,7 +390,7 @@ class TestProcessLock:
     HOLD = "import sys, pathlib; from edge_agent.store.lock import ProcessLock\n"
 
     def test_second_process_is_refused_with_the_number_of_the_first(self, tmp_path):
-        """A lock held by another process names it, and is free when that process is killed."""
+        """A5: A lock held by another process names it, and is free when that process is killed."""
         path = tmp_path / "lock"
         code = (
             self.HOLD

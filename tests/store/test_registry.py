@@ -387,7 +387,7 @@ class TestDeadAtAnyStep:
 
     @pytest.mark.slow
     def test_of_publishing(self, tmp_path, child):
-        """The old version or the new one is current and verifies, and after `clean` nothing else is left."""
+        """A3: The old version or the new one is current and verifies, and after `clean` nothing else is left."""
         ends = set()
         for step in range(1, 150):
             folder = tmp_path / str(step) / "models"
@@ -422,7 +422,7 @@ class TestDeadAtAnyStep:
     @pytest.mark.slow
     @pytest.mark.parametrize("action", ["registry.prune(1)", "registry.roll_back(1)", "registry.clean()"])
     def test_of_what_else_changes(self, tmp_path, child, action):
-        """Pruning, rolling back and cleaning leave a current version that verifies, wherever they end."""
+        """A3: Pruning, rolling back and cleaning leave a current version that verifies, wherever they end."""
         for step in range(1, 150):
             folder = tmp_path / str(step) / "models"
             registry = VersionRegistry(folder)

@@ -348,7 +348,7 @@ class TestLife:
             assert kinds(store.add([new_sample(3), new_sample(70)], "fp")) == ["duplicate", "added"]
 
     def test_reading_writes_nothing(self, tmp_path, store, new_sample):
-        """Looking at the data leaves every file as it is: an idle agent does not wear the card."""
+        """A6: Looking at the data leaves every file as it is: an idle agent does not wear the card."""
         store.add([new_sample(1)], "fp")
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".db-shm"}
 

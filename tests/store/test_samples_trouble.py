@@ -70,7 +70,7 @@ def check_survivors(path, acknowledged):
 class TestKilled:
     @pytest.mark.parametrize("acknowledged", [0, 1, 7, 30])
     def test_what_was_acknowledged_is_there(self, tmp_path, acknowledged):
-        """A child killed while it adds keeps every batch it reported, and at most one more, whole."""
+        """A1: A child killed while it adds keeps every batch it reported, and at most one more, whole."""
         path = tmp_path / "agent.db"
         with start(path, 10_000) as process:
             assert process.stdout is not None
@@ -86,7 +86,7 @@ class TestKilled:
     @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
     @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
     def test_killed_at_every_call_that_writes(self, tmp_path, call):
-        """Whichever write or sync kills the child, what it acknowledged is there and nothing is twice."""
+        """A1: Whichever write or sync kills the child, what it acknowledged is there and nothing is twice."""
         for number in range(1, 200, 7):
             path = tmp_path / f"{number}.db"
             inject = f"inject={call}:signal=SIGKILL:when={number}"
@@ -269,7 +269,7 @@ class TestInTheWay:
 
 @pytest.mark.measured
 def test_bytes_written_for_a_sample(tmp_path, new_sample):
-    """In batches of fifty, what reaches the disk is at most 2.5 times what was handed over."""
+    """A6: In batches of fifty, what reaches the disk is at most 2.5 times what was handed over."""
     counter = Path("/proc/self/io")
     if not counter.exists():
         pytest.skip("this kernel does not count the bytes a process writes")

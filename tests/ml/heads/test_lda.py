@@ -131,7 +131,7 @@ def test_both_forms_are_the_same(clouds, monkeypatch, n):
 
 
 def test_the_order_of_samples_does_not_matter(clouds, form, monkeypatch):
-    """Nine digits stay whatever the order, also where only some samples are left out; equal order, equal
+    """D4: Nine digits stay whatever the order, also where only some samples are left out; equal order, equal
     bits."""
     monkeypatch.setattr(lda, "ESTIMATE_ROWS", 20)
     monkeypatch.setattr(lda, "BLOCK_ROWS", 7)

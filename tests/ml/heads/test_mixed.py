@@ -53,7 +53,7 @@ def test_each_learns(kind):
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize(("rows", "features"), [(10**6, 10**6), (0, 10**6), (0, 0)])
 def test_the_order_of_samples_does_not_matter(kind, rows, features, monkeypatch):
-    """Reversed, the same probabilities to 1e-9, with few samples and with the Gram matrix of many."""
+    """D4: Reversed, the same probabilities to 1e-9, with few samples and with the Gram matrix of many."""
     monkeypatch.setattr(lda, "DUAL_ROWS", rows)
     monkeypatch.setattr(lda, "EIGEN_FEATURES", features)
     X, labels = clouds(80)
