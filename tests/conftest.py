@@ -63,6 +63,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._said: list[str] = []
         self.python = folder / "venv" / "bin" / "python"
         subprocess.run(
             [sys.executable, "-m", "venv", "--without-pip", folder / "venv"],
@@ -90,7 +91,9 @@ class Place:
     def run(self, *command: object, cwd: Path | None = None) -> str:
         """Run a command there and return what it says on standard output; it must not fail."""
         done = self.finished(*command, cwd=cwd)
-        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        # What went wrong may have shown in what an earlier command said.
+        self._said.append(f"{command}: {done.stdout}\n{done.stderr}")
+        assert done.returncode == 0, "\n".join(self._said[-5:])
         return done.stdout
 
     def finished(

@@ -173,6 +173,7 @@ def test_the_tutorial_works_as_it_stands(place):
             assert (place.folder / name).exists() == (language == "python"), name
             (place.folder / name).write_text(text, encoding="utf-8")
 
+    assert any("version 1 published" in one for one in said), said
     assert "colours" in said[3]
     assert "passed" in said[2]
     assert "passed" in said[4]
