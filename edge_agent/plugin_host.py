@@ -18,7 +18,7 @@ from edge_agent.ml.heads.conformance import AT_REGISTRATION, check_head
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.selection import ReviewPool, Suggestion, check_suggestions
 from edge_agent.vision.delegate_spec import DelegateChange, DelegateSpec
-from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.preprocessing import ExtractorCard, check_card
 
 if TYPE_CHECKING:
     import click
@@ -134,6 +134,7 @@ class PluginHost:
         def name(card: object) -> str:
             if not isinstance(card, ExtractorCard):
                 raise PluginError(f"expected an ExtractorCard, got {card!r}")
+            check_card(card)
             return card.name
 
         return self._collect("register_extractors", name)

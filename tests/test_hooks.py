@@ -231,6 +231,34 @@ def register_extractors(register):
     assert BUILT_IN in cards
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ("path='/opt/model.tflite'", "expected `Path`, got `str`"),
+        ("n_features='1280'", "expected `int`, got `str`"),
+        ("sha256='unknown'", "at `$.sha256`"),
+        ("backend='my backend'", "at `$.backend`"),
+        ("input={'width': 96, 'height': 96, 'mean': 0.0, 'std': 0.0}", "std not 0"),
+    ],
+)
+def test_an_extractor_that_cannot_be_meant_stops_the_start(guests, load, changes, says):
+    """A card made in Python is held to what is asked of a file; the message names plugin, hook and card."""
+    code = f"""
+from edge_agent.default_plugins.extractors import CARD_PATH
+from edge_agent.vision.preprocessing import load_card
+import msgspec
+
+@hookimpl
+def register_extractors(register):
+    register(msgspec.structs.replace(load_card(CARD_PATH), name="mine", {changes}))
+"""
+    guests.add("x", code)
+
+    with pytest.raises(PluginError, match=r"plugin 'x': register_extractors: the card of 'mine': ") as caught:
+        load().register_extractors()
+    assert says in str(caught.value)
+
+
 def test_hook_register_delegates(guests, load):
     """The CPU is there, a guest adds an accelerator, and it is known which plugin offers which."""
     guests.add(
@@ -263,6 +291,18 @@ def register_delegates(register):
         ("DelegateSpec('mine', ('x',), {'speed': 3})", "options are texts, not 'speed' = 3"),
         ("DelegateSpec('mine', ('x',), devices=(DeviceNode('apex'),))", "begins with /dev/, not 'apex'"),
         ("DelegateSpec('mine', ('x',), devices=(DeviceNode(usb=('18D1:9302',)),))", "is not a USB id"),
+        ("DelegateSpec('mine', 'libmine.so')", "libraries is a tuple of str, not 'libmine.so'"),
+        ("DelegateSpec('mine', ('x',), custom_ops='mine-op')", "custom_ops is a tuple of str, not 'mine-op'"),
+        ("DelegateSpec('mine', ('x',), ['fast'])", "delegate 'mine': options is a mapping, not ['fast']"),
+        ("DelegateSpec('mine', ('x',), devices=('/dev/mine',))", "devices is a tuple of DeviceNode, not"),
+        (
+            "DelegateSpec('mine', ('x',), devices=DeviceNode('/dev/a'))",
+            "devices is a tuple of DeviceNode, not",
+        ),
+        (
+            "DelegateSpec('mine', ('x',), devices=(DeviceNode(usb='18d1:9302'),))",
+            "usb is a tuple of texts, not",
+        ),
         ("DelegateSpec('cpu')", "the name 'cpu' is taken by the plugin 'default-delegates'"),
     ],
 )

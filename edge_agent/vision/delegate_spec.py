@@ -30,6 +30,7 @@ class DeviceNode:
     def __post_init__(self) -> None:
         if bool(self.pattern) == bool(self.usb):
             raise ValueError("a DeviceNode has either a pattern or usb ids")
+        _all(self.usb, str, "a DeviceNode's usb is a tuple of texts")
         if self.pattern and not self.pattern.startswith("/dev/"):
             raise ValueError(f"a DeviceNode's pattern begins with /dev/, not {self.pattern!r}")
         for name in self.usb:
@@ -67,11 +68,23 @@ class DelegateSpec:
             )
         if bool(self.libraries) == (self.name == CPU):
             raise ValueError(f"delegate {self.name!r}: only {CPU!r} has no libraries")
+        # Nobody but a type checker would say so before the agent looks for it, and then it would die of it.
+        for kind, *keys in ((str, "libraries", "custom_ops"), (DeviceNode, "devices")):
+            for key in keys:
+                _all(getattr(self, key), kind, f"delegate {self.name!r}: {key} is a tuple of {kind.__name__}")
+        if not isinstance(self.options, Mapping):
+            raise ValueError(f"delegate {self.name!r}: options is a mapping, not {self.options!r}")  # noqa: TRY004
         for key, value in self.options.items():
             if not (isinstance(key, str) and isinstance(value, str)):
                 raise ValueError(  # noqa: TRY004  # for whoever writes a plugin it is one kind of mistake
                     f"delegate {self.name!r}: options are texts, not {key!r} = {value!r}"
                 )
+
+
+def _all(given: object, kind: type, rule: str) -> None:
+    """Raise `ValueError` for one thing where several are meant: a text is a list of letters to Python."""
+    if not isinstance(given, tuple | list) or not all(isinstance(one, kind) for one in given):
+        raise ValueError(f"{rule}, not {given!r}")
 
 
 class DelegateUse(Struct, frozen=True, kw_only=True):

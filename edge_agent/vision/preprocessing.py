@@ -95,6 +95,12 @@ def card_from(data: Any, *, path: Path, source: str) -> ExtractorCard:
     return card
 
 
+def check_card(card: ExtractorCard) -> None:
+    """Hold a card that a plugin made to what `card_from` asks for; raises `ExtractorError`."""
+    data = msgspec.to_builtins(card, enc_hook=repr)
+    card_from(data, path=card.path, source=f"the card of {card.name!r}")
+
+
 def load_card(path: Path) -> ExtractorCard:
     """Read a model card (JSON); its `file` lies beside it.
 
