@@ -71,6 +71,7 @@ class Accelerator:
         self._round: DelegateRound | None = None
         self._looked = False
         self._had_one = False
+        self._agreed: bool | None = None
         self.changes: deque[DelegateChange] = deque(maxlen=100)
         """What is to be told; whoever tells it takes it out."""
 
@@ -109,8 +110,8 @@ class Accelerator:
         """Whether what is used may have features of its own kind, which are never mixed with the CPU's."""
         if self._config.min_cosine >= AGREES or self.requested == "auto":
             return False
-        known = self.found.get(self.requested)
-        return known is None or known.cosine is None or known.cosine < AGREES
+        # What it was first seen to be is what the engine's features are named after, also while it is away.
+        return not self._agreed
 
     @property
     def start_seconds(self) -> float:
@@ -228,6 +229,9 @@ class Accelerator:
 
     def _choose(self) -> None:
         """The fastest that is fit; a delegate that was asked for by name need not be fast."""
+        known = self.found.get(self.requested)
+        if self._agreed is None and known is not None and known.cosine is not None:
+            self._agreed = known.cosine >= AGREES
         fit = {
             name: verdict
             for name, verdict in self.found.items()

@@ -184,9 +184,21 @@ def test_features_that_differ_are_never_mixed_with_the_cpus(make):
     with pytest.raises(EngineError, match="the CPU's features would be of another kind"):
         accelerator.wanted()
 
-    accelerator, _board, _clock = make(config, odd=GOOD)
+
+def test_one_that_agrees_more_than_was_asked_for_has_the_cpu_stand_in(make):
+    """Its features are of the CPU's kind, also while it is away and nothing is measured."""
+    config = ExtractorConfig(delegate="odd", min_cosine=0.9)
+    accelerator, board, clock = make(config, odd=GOOD)
     assert accelerator.wanted().kind == "cpu"
     accelerator.served("odd")
+    accelerator.failed("crashed", "signal 11")
+    assert accelerator.cpu_may
+    assert accelerator.wanted() is None
+
+    accelerator.served("cpu")
+    board.outcomes["odd"] = {"code": "device-missing", "detail": "no stick"}
+    clock.advance(FIRST_SECONDS)
+    assert settle(accelerator) == "cpu"
     assert accelerator.cpu_may
 
 
