@@ -64,6 +64,9 @@ def _opened(path: Path) -> int | None:
 
 def _sign(descriptor: int) -> None:
     try:
+        os.fchmod(
+            descriptor, 0o644
+        )  # a service's umask would hide from others who has it, and even that it is there
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {Path(sys.argv[0]).name or 'python'}\n".encode(), 0)
     except OSError:

@@ -33,6 +33,17 @@ def test_another_process_is_told_who_has_it(tmp_path):
     assert lock.acquire() == ""
 
 
+def test_agents_of_other_users_see_it(tmp_path):
+    """Whatever the umask, which is 0077 in the shipped unit: a lock that nobody can open keeps nobody out."""
+    mask = os.umask(0o077)
+    try:
+        assert DeviceLock("stick", (tmp_path,)).acquire() == ""
+    finally:
+        os.umask(mask)
+
+    assert (tmp_path / "edge-agent-stick.lock").stat().st_mode & 0o777 == 0o644
+
+
 def test_it_is_given_back(tmp_path):
     """Releasing twice is fine, and the next one gets it."""
     lock = DeviceLock("stick", (tmp_path,))

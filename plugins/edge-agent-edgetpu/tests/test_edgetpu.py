@@ -25,6 +25,7 @@ import edge_agent
 from edge_agent.config import ExtractorConfig, PluginsConfig
 from edge_agent.errors import ConfigError, PluginError
 from edge_agent.plugins import load_plugins
+from edge_agent.store.device_lock import SHARED_FOLDER
 from edge_agent.testing import check_plugin
 from edge_agent.vision.accelerator import Accelerator
 from edge_agent.vision.delegate_bench import DelegateBench, DelegateRound
@@ -383,3 +384,4 @@ def test_the_drop_in_lifts_what_the_unit_forbids() -> None:
     assert unit["IPAddressDeny"] == "any"
     assert "IPAddressDeny" not in drop_in
     assert "AF_INET" not in drop_in["RestrictAddressFamilies"]
+    assert drop_in["ReadWritePaths"] == f"-{SHARED_FOLDER}"
