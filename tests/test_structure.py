@@ -31,7 +31,7 @@ STOREYS = """
     cli.demo | cli.train
     cli.extractors
     cli.export | cli.extractor_trials | cli.review | cli.training_summary
-    cli.delegates | cli.doctor | cli.plugins | cli.predict | cli.run | cli.samples | cli.setup | cli.status
+    cli.backup | cli.delegates | cli.doctor | cli.plugins | cli.predict | cli.run | cli.samples | cli.setup | cli.status
     cli.versions
     cli.trained | cli.training_options
     cli.settings
@@ -54,6 +54,8 @@ STOREYS = """
     agent.updating
     agent.requests | agent.summary
     agent.inspecting | agent.stages
+    agent.restoring
+    agent.backup
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
     agent.accelerating | agent.forgetting | agent.head_settings | agent.importing | agent.incoming | agent.judging
     agent.probation
@@ -130,7 +132,7 @@ STOREYS = """
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
     ml.intervals | ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable
-    vision.delegate_records
+    store.tarball | vision.delegate_records
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
     ml.copies | store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source

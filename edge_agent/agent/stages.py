@@ -25,6 +25,7 @@ from edge_agent.agent.learning import Learning
 from edge_agent.agent.probation import Probation
 from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
+from edge_agent.agent.restoring import finish_restore
 from edge_agent.agent.serving import Serving
 from edge_agent.agent.sight import Sight
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
@@ -125,6 +126,10 @@ def open_stages(
         lock = ProcessLock(home.lock_path)
         lock.acquire()
         closing.callback(lock.release)
+        if finish_restore(home):
+            log.warning(
+                "a restore that was interrupted is complete now; the next start reads its configuration"
+            )
         registry = VersionRegistry(home.models_folder, clock=clocks.wall)
         registry.clean()
         store = open_store(home, clocks.wall)

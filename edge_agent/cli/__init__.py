@@ -31,6 +31,8 @@ COMMANDS = {
     "predict": "edge_agent.cli.predict:predict",
     "evaluate": "edge_agent.cli.predict:evaluate",
     "export": "edge_agent.cli.export:export",
+    "backup": "edge_agent.cli.backup:backup",
+    "restore": "edge_agent.cli.backup:restore",
     "status": "edge_agent.cli.status:status",
     "review": "edge_agent.cli.review:review",
     "doctor": "edge_agent.cli.doctor:doctor",

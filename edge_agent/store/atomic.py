@@ -78,18 +78,25 @@ def make_folder(path: Path, mode: int = 0o700) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace the content of `path` by `data` in one step; readers see the old bytes or the new ones."""
+@contextlib.contextmanager
+def replacing_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Replace the content of `path` by what the body writes; after an exception it is what it was."""
     make_folder(path.parent)
     with translated(path, "write the file"):
         temporary, file = _open_temporary(path.parent, mode)
         with _removed_on_failure(temporary):
             with file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
         sync_directory(path.parent)
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace the content of `path` by `data` in one step; readers see the old bytes or the new ones."""
+    with replacing_file(path, mode) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
