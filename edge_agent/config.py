@@ -161,6 +161,48 @@ class UpdateConfig(Section, frozen=True, kw_only=True):
     ] = 86400.0
 
 
+class LimitsConfig(Section, frozen=True, kw_only=True):
+    """When the board is not fit for learning: an update waits, and one under way rests. Pictures are answered."""
+
+    max_celsius: Annotated[
+        float,
+        Meta(ge=0, le=150, description="The processor's heat that learning waits at; 0: whatever it is."),
+    ] = 80.0
+    wait_while_throttled: Annotated[
+        bool, Meta(description="Wait while the firmware reports low voltage or slows the board down.")
+    ] = True
+    min_free_memory_mb: Annotated[
+        float, Meta(ge=0, description="Learning waits while programs could have less; 0: whatever there is.")
+    ] = 48.0
+    min_free_disk_mb: Annotated[
+        float, Meta(ge=0, description="Learning waits while the disk of HOME has less; 0: whatever it has.")
+    ] = 4.0
+    max_load: Annotated[
+        float, Meta(ge=0, description="Load of the last minute, by core, that learning waits at; 0: any.")
+    ] = 0.0
+    on_battery: Annotated[
+        Literal["wait", "work"], Meta(description="What learning does while the board runs on a battery.")
+    ] = "wait"
+    quiet_hours: Annotated[
+        str,
+        Meta(
+            pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$",
+            description="No learning then by itself, such as '22:00-06:30' in local time; empty: at any hour.",
+        ),
+    ] = ""
+    root: Annotated[
+        str, Meta(min_length=1, description="Folder in which 'sys' and 'proc' of the board are.")
+    ] = "/"
+
+
+def minutes_of(hours: str) -> tuple[int, int] | None:
+    """Begin and end, in minutes of the day, of hours such as `22:00-06:30`; None for none."""
+    if not hours:
+        return None
+    begin, end = (int(one[:2]) * 60 + int(one[3:]) for one in hours.split("-"))
+    return begin, end
+
+
 class PluginsConfig(Section, frozen=True, kw_only=True):
     """Which plugins run, and what each is told."""
 
@@ -176,6 +218,7 @@ class Config(Section, frozen=True, kw_only=True):
     extractor: ExtractorConfig = ExtractorConfig()
     learning: LearningConfig = LearningConfig()
     update: UpdateConfig = UpdateConfig()
+    limits: LimitsConfig = LimitsConfig()
     plugins: PluginsConfig = PluginsConfig()
 
 

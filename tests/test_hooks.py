@@ -188,6 +188,7 @@ def test_built_in_plugins_answer_everything(load):
         "default-delegates",
         "default-heads",
         "default-labels",
+        "default-limits",
         "default-policy",
         "default-gate",
         "default-review",

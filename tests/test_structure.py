@@ -69,6 +69,7 @@ STOREYS = """
     agent.checkup | agent.specimens
     agent.sight
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
+    agent.limits
     agent.extractors
     ml.authoring
     ml.authoring.neighbors | ml.authoring.network
@@ -133,6 +134,7 @@ STOREYS = """
     ml.intervals | ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable
     store.tarball | vision.delegate_records
+    agent.board
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
     ml.copies | store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source

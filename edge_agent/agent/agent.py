@@ -90,7 +90,7 @@ class Agent:
             clocks=self._clocks,
             make_engine=self._make_engine,
         )
-        self._updating = Updating(self._stages, self._plugins, self._config.update, self._clocks.monotonic)
+        self._updating = Updating(self._stages, self._plugins, self._config, self._clocks.monotonic)
         self._status = StatusFile(self._home.status_path, monotonic=self._clocks.monotonic)
 
     def start(self) -> None:
@@ -167,6 +167,7 @@ class Agent:
         This is the agent's step boundary: whatever goes wrong in here is logged and shown, and the agent goes on.
         """
         self._drain(patience_seconds)
+        self._open_updating.hold()
         for name, work in (("intake", self._take_in), ("learning", self._learn)):
             if self._pauses.rests(name):
                 continue
@@ -193,6 +194,7 @@ class Agent:
         """Answer what was asked between two pictures and show that there is progress; False when it is to stop."""
         self._drain()
         look_after(self._open_stages.engine, self._plugins)
+        self._open_updating.hold()
         self._write_status()
         self._alive()
         return not self.stopping
@@ -329,13 +331,9 @@ class Agent:
         stages = self._open_stages
         if not self._started:
             stages.folder.ready(0)  # nobody has looked yet; a question must see what waits
-        troubles = [stages.serving.trouble, stages.rebuild.trouble, stages.engine.trouble]
-        trouble = "; ".join(filter(None, [*self._pauses.troubles, *troubles]))
-        accelerator = stages.engine.accelerator
-        missed = accelerator is not None and accelerator.is_missed
-        state = AgentState.DEGRADED if trouble or missed else AgentState.OK
-        facts = summarise(stages, self._plugins, state=state, trouble=trouble)
-        return {**facts, "no_update_because": self._open_updating.why_not}
+        updating = self._open_updating
+        facts = summarise(stages, self._plugins, self._pauses.troubles)
+        return {**facts, "no_update_because": updating.why_not, "limited": updating.limited}
 
     def _write_status(self, state: AgentState | None = None) -> None:
         assert self._status is not None

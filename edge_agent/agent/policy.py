@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edge_agent.agent.board import UNKNOWN_BOARD, BoardReading
 from edge_agent.config import UpdateConfig
 from edge_agent.hookspecs import Decision
 
@@ -30,6 +31,10 @@ class UpdateSituation:
     """A person asked for it."""
     pending_files: int
     """Files in the drop folder that are not taken in yet."""
+    board: BoardReading = UNKNOWN_BOARD
+    """How warm, how busy and how full the board is."""
+    insisted: bool = False
+    """Its owner insists, or something is to be forgotten: no limit of the board counts."""
 
 
 def decide(situation: UpdateSituation, config: UpdateConfig) -> Decision:

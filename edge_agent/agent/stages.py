@@ -13,6 +13,7 @@ from typing import Protocol
 from edge_agent.agent.accelerating import delegate_problems, open_accelerator
 from edge_agent.agent.answers import Answers
 from edge_agent.agent.archive import Archive
+from edge_agent.agent.board import Board
 from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.dropfolder import DropFolder
 from edge_agent.agent.extractors import added_cards, choose, chosen_name, known_extractors, write_choice
@@ -83,6 +84,7 @@ class Stages:
     answers: Answers
     incoming: Incoming
     probation: Probation
+    board: Board
     _closing: ExitStack = field(repr=False)
 
     def close(self) -> None:
@@ -220,6 +222,7 @@ def open_stages(
             ),
             incoming=incoming,
             probation=probation,
+            board=Board(home.path, Path(config.limits.root), monotonic=clocks.monotonic, wall=clocks.wall),
             _closing=closing.pop_all(),
         )
 

@@ -11,8 +11,13 @@ from edge_agent.agent.status import AgentState
 from edge_agent.plugins import PluginHost
 
 
-def summarise(stages: Stages, plugins: PluginHost, *, state: AgentState, trouble: str) -> dict[str, Any]:
-    """The facts of a status document; other programs rely on the names."""
+def summarise(stages: Stages, plugins: PluginHost, troubles: list[str]) -> dict[str, Any]:
+    """The facts of a status document, with what work failed with; other programs rely on the names."""
+    troubles = [*troubles, stages.serving.trouble, stages.rebuild.trouble, stages.engine.trouble]
+    trouble = "; ".join(filter(None, troubles))
+    accelerator = stages.engine.accelerator
+    missed = accelerator is not None and accelerator.is_missed
+    state = AgentState.DEGRADED if trouble or missed else AgentState.OK
     facts = stages.engine.facts
     version = stages.serving.version
     labels = stages.learning.labels()

@@ -4,37 +4,46 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from edge_agent.agent.learning import Outcome
+from edge_agent.agent.limits import LIMITS, Limits
 from edge_agent.agent.pauses import REST_SECONDS
 from edge_agent.agent.policy import UpdateSituation, wait_seconds
 from edge_agent.agent.requests import Request
 from edge_agent.agent.stages import Stages
-from edge_agent.config import UpdateConfig
-from edge_agent.errors import EdgeAgentError
+from edge_agent.config import Config
+from edge_agent.errors import EdgeAgentError, MLModelError
 from edge_agent.plugins import PluginHost
 
 log = logging.getLogger(__name__)
+
+HOLD_SECONDS = 1.0
+"""How often the board is looked at while an update is under way."""
 
 
 class Updating:
     """Asks the plugins whether to update, starts one update at a time and concludes it; the agent's thread."""
 
     def __init__(
-        self, stages: Stages, plugins: PluginHost, config: UpdateConfig, monotonic: Callable[[], float]
+        self, stages: Stages, plugins: PluginHost, config: Config, monotonic: Callable[[], float]
     ) -> None:
         self._stages = stages
         self._plugins = plugins
-        self._config = config
+        self._config = config.update
         self._monotonic = monotonic
+        self._limits = Limits(config.limits)
         self._asked: list[Request] = []
         self._forgot: list[tuple[Request, dict[str, Any], list[int]]] = []
         self._ended = False
         self._postponed_at: float | None = None
         self.why_not = ""
         """Why the last time that was asked no update was started; empty when one was."""
+        self.limited = ""
+        """The limit of the board that an update waits or rests for; empty when for none."""
+        self._rests = False
 
     @property
     def running(self) -> bool:
@@ -56,6 +65,24 @@ class Updating:
         self._forgot.append((request, answer, before))
         if not self._stages.forgetting.waits:
             self._reply_forgotten("")
+
+    def hold(self) -> None:
+        """Let the update under way rest while the board is at a limit, and go on when it is well again."""
+        task = self._stages.learning.task
+        if task is None:
+            self._rests = False
+            return
+        insisted = self._forced or self._stages.forgetting.waits
+        reading = self._stages.board.reading()
+        self.limited = "" if insisted else self._limits.reached(reading, asked=bool(self._asked))
+        if self.limited and not self._rests:
+            log.warning("the update rests: %s", self.limited)
+            task.pause()
+        elif self._rests and not self.limited:
+            log.info("the update goes on")
+            with suppress(MLModelError):  # it is over already
+                task.resume()
+        self._rests = bool(self.limited)
 
     def step(self, intake_trouble: str) -> None:
         """Start an update when one is wanted, and conclude the one that ended.
@@ -112,6 +139,7 @@ class Updating:
         self._postponed_at = None
         held = self._stages.probation.holds(self._stages.store.revision)
         self.why_not = "" if decision.answer else held or decision.reason
+        self.limited = decision.reason if decision.basis == LIMITS and not decision.answer else ""
         if not decision.answer:
             if wait_seconds(situation, self._config) == 0.0:
                 # A plugin says no where the built-in policy would say yes: ask it again from time to time.
@@ -177,7 +205,9 @@ class Updating:
 
     def wait_seconds(self) -> float | None:
         """After how many seconds an update may be due by itself; None when only a change can make it so."""
-        if self.running or self._waits_for_pictures():
+        if self.running:
+            return HOLD_SECONDS
+        if self._waits_for_pictures():
             return None
         if self._postponed_at is not None:
             return max(0.0, self._postponed_at + REST_SECONDS - self._monotonic())
@@ -210,4 +240,9 @@ class Updating:
             forced=forced or stages.forgetting.waits,
         )
         held = stages.probation.holds(stages.store.revision)
-        return replace(situation, new_samples=0) if held else situation
+        return replace(
+            situation,
+            new_samples=0 if held else situation.new_samples,
+            board=stages.board.reading(),
+            insisted=self._forced or stages.forgetting.waits,
+        )

@@ -57,6 +57,8 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         rows.append(("trouble", facts["trouble"]))
     if facts["drift"]["changed"]:
         rows.append(("drift", facts["drift"]["finding"]))
+    if facts["limited"]:
+        rows.append(("learning waits", facts["limited"]))
     last = facts["last_update"]
     if last:
         rows.append(("last update", f"{last['state']}: {last['message']}"))

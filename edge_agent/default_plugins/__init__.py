@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_agent.config import Config
 from edge_agent.default_plugins import delegates, extractors, gate, heads, labels, review
+from edge_agent.default_plugins.limits import LimitsOfTheBoard
 from edge_agent.default_plugins.log import Log
 from edge_agent.default_plugins.policy import Policy
 
@@ -19,6 +20,7 @@ def built_in_plugins(config: Config) -> list[tuple[str, object]]:
         ("default-heads", heads),
         ("default-labels", labels),
         ("default-policy", Policy(config.update)),
+        ("default-limits", LimitsOfTheBoard(config.limits)),  # the later is asked first: before the policy
         ("default-gate", gate),
         ("default-review", review),
         ("default-log", Log()),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.agent.board import BoardReading
 from edge_agent.agent.evaluation import Evaluation, compare
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.hookspecs import HOOK_NAMES, Decision, Hooks
@@ -59,6 +60,7 @@ _SITUATION = UpdateSituation(
     labels={"cat": 20, "dog": 20},
     forced=False,
     pending_files=0,
+    board=BoardReading(celsius=48.7, load=0.3, free_memory_mb=210.0, free_disk_mb=9_000.0, minute=615),
 )
 _POOL = ReviewPool(
     candidates=("p8.jpg", "p9.jpg"),

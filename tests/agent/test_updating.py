@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edge_agent.agent.pauses import REST_SECONDS
 from edge_agent.agent.requests import Request
-from edge_agent.config import Config, DropFolderConfig, UpdateConfig
+from edge_agent.config import Config, DropFolderConfig, LearningConfig, LimitsConfig, UpdateConfig
 from edge_agent.errors import EngineError, StoreError
 from edge_agent.hookspecs import Decision, hookimpl
+from edge_agent.ml.task import MLTaskState
+from edge_agent.ml.update import MLUpdateTask
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import SampleStore
 from edge_agent.testing import FakeEngine, drop_texts
@@ -321,3 +325,91 @@ class TestWaiting:
 
         with pytest.raises(Exception, match="stopped before it could answer"):
             request.reply.result(timeout=0)
+
+
+class TestLimits:
+    @staticmethod
+    def heat(bench: Bench, celsius: float) -> None:
+        """Let the board's sensor say so."""
+        zone = bench.home.parent / "board" / "sys" / "class" / "thermal" / "thermal_zone0"
+        zone.mkdir(parents=True, exist_ok=True)
+        (zone / "type").write_text("cpu-thermal\n")
+        (zone / "temp").write_text(f"{celsius * 1000:.0f}\n")
+
+    def config(self, bench: Bench, **limits: Any) -> Config:
+        """An agent that learns in many mini-batches, on a board of files."""
+        self.heat(bench, 50.0)
+        return Config(
+            limits=LimitsConfig(root=str(bench.home.parent / "board"), **limits),
+            learning=LearningConfig(head="sgd", parameters={"epochs": 100_000, "mini_batch_size": 1}),
+        )
+
+    def test_no_update_begins_on_a_hot_board(self, bench: Bench) -> None:
+        """E6: what arrives is taken in, the status says what is waited for, and the update comes by itself."""
+        root = str(bench.home.parent / "board")
+        self.heat(bench, 90.0)
+        bench.open(Config(limits=LimitsConfig(root=root)))
+        drop_texts(bench.drop, "cat", ["cat 1", "cat 2"])
+        bench.live(60.0)
+        hot = bench.ask("status")
+        asked = bench.ask("update")
+        self.heat(bench, 78.0)
+        bench.live(60.0)
+        warm = bench.ask("status")
+        self.heat(bench, 74.0)
+        bench.live(60.0)
+        cool = bench.ask("status")
+
+        assert (hot["samples"], hot["version"]) == (2, None)
+        assert "90 °C" in hot["limited"]
+        assert (asked["state"], "90 °C" in asked["message"]) == ("nothing", True)
+        assert "78 °C" in warm["limited"]
+        assert (cool["version"], cool["limited"]) == (1, "")
+
+    def test_who_insists_is_obeyed(self, bench: Bench) -> None:
+        """`update --force` learns on a hot board, too."""
+        self.heat(bench, 90.0)
+        bench.open(Config(limits=LimitsConfig(root=str(bench.home.parent / "board"))))
+        drop_texts(bench.drop, "cat", ["cat 1", "cat 2"])
+
+        assert bench.ask("update", force=True)["state"] == "published"
+
+    def test_an_update_rests_within_two_seconds_and_goes_on(self, bench: Bench) -> None:
+        """E6: heat suspends the task under way; it goes on below the limit less its margin, not before."""
+        agent = bench.open(self.config(bench))
+        drop_texts(bench.drop, "cat", ["cat 1", "cat 2"])
+        drop_texts(bench.drop, "dog", ["dog 1", "dog 2"])
+        while not agent.updating:
+            bench.clock.advance(1.0)
+            agent.step()
+        task = agent._open_stages.learning.task
+        assert task is not None
+
+        def after(celsius: float) -> MLTaskState:
+            """The state of the task at most two seconds after the sensor says so."""
+            self.heat(bench, celsius)
+            waited = 0.0
+            while waited < 2.0:
+                patience = min(agent._patience(), 2.0 - waited)
+                bench.clock.advance(patience)
+                waited += max(patience, 0.1)
+                agent.step()
+            return settled_state(task)
+
+        assert after(60.0) is MLTaskState.RUNNING
+        assert after(85.0) is MLTaskState.SUSPENDED
+        assert "85 °C" in bench.ask("status")["limited"]
+        assert after(77.0) is MLTaskState.SUSPENDED
+        assert after(74.0) is MLTaskState.RUNNING
+        assert bench.ask("status")["limited"] == ""
+        assert after(85.0) is MLTaskState.SUSPENDED
+        bench.close()
+        assert task.state is MLTaskState.CANCELLED
+
+
+def settled_state(task: MLUpdateTask) -> MLTaskState:
+    """The state once the task's thread has reached its next mini-batch."""
+    deadline = time.monotonic() + 60.0
+    while task._pausing and task.state is MLTaskState.RUNNING and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    return task.state
