@@ -6,6 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
 from edge_agent.agent.accelerating import delegate_problems, open_bench
 from edge_agent.agent.extractors import chosen_name, known_extractors
 from edge_agent.agent.home import Home
@@ -70,6 +72,9 @@ def inspect_delegates(
     finally:
         bench.release()
     chosen = _chosen(home, bench, specs, running=running)
+    if running and (held := found.get(chosen)) is not None and held.code == "device-busy":
+        # The running agent itself has the device: it is in use, and could not be tried beside that.
+        found[chosen] = msgspec.structs.replace(held, code="ok", detail="")
     return [
         _row(name, plugins.offered_by("register_delegates", name), found[name], chosen=name == chosen)
         for name in sorted(specs, key=lambda name: (name != CPU, name))

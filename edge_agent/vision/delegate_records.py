@@ -56,12 +56,6 @@ class DelegateRecords:
             del self._records[next(iter(self._records))]
         self._write()
 
-    def forget(self, key: str) -> None:
-        """As if it had never been tried."""
-        self._read()
-        if self._records.pop(key, None) is not None:
-            self._write()
-
     def _read(self) -> None:
         """Take in the file when it is another one than last time."""
         path = self._path

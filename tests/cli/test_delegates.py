@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from edge_agent.agent.accelerating import open_bench
+from edge_agent.agent.extractors import BUILT_IN
+from edge_agent.agent.home import Home
+from edge_agent.agent.inspecting import inspect_delegates
 from edge_agent.cli.delegates import delegates
 from edge_agent.cli.settings import Settings
 from edge_agent.default_plugins import built_in_plugins
@@ -16,6 +21,7 @@ from edge_agent.hookspecs import hookimpl
 from edge_agent.plugins import load_plugins
 from edge_agent.store.device_lock import DeviceLock
 from edge_agent.vision.delegate_spec import DelegateSpec, DeviceNode
+from edge_agent.vision.delegate_verdict import Verdict
 
 KEYS = {"name", "plugin", "available", "reason", "ms_per_image", "cosine_to_cpu", "chosen"}
 """What programs rely on; more stand beside them."""
@@ -129,3 +135,24 @@ def test_who_has_the_device_is_named(show, library, tmp_path):
 
     assert stick["code"] == "device-busy"
     assert f"process {os.getpid()} (" in stick["reason"]
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_the_running_agents_own_device_is_not_busy(library, tmp_path, probe):
+    """It has the lock; what it serves by is shown as chosen, with the figures that it found out."""
+    spec = DelegateSpec("stick-of-a-test", (str(library()),), devices=(DeviceNode("/dev/null"),))
+    settings, home = Offering(tmp_path, spec), Home(tmp_path)
+    home.make()
+    found_out = Verdict(code="ok", ms_per_image=2.0, cpu_ms_per_image=8.0, cosine=0.995)
+    card = settings.plugins().register_extractors()[BUILT_IN]
+    bench = open_bench(home, card, settings.config.extractor, time.monotonic)
+    bench.settled(spec, bench.look(spec), found_out)
+    home.status_path.write_text(json.dumps({"state": "ok", "delegate": {"name": spec.name}}))
+    try:
+        rows = inspect_delegates(home, settings.config, settings.plugins(), probe=probe, running=True)
+    finally:
+        bench.release()
+
+    [stick] = [row for row in rows if row.name == spec.name]
+    assert (stick.code, stick.reason, stick.available, stick.chosen) == ("ok", "", True, True)
+    assert (stick.ms_per_image, stick.cosine_to_cpu) == (2.0, 0.995)
