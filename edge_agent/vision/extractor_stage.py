@@ -20,7 +20,7 @@ from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey
 from edge_agent.ml.pixels import MLPixelFormat
 from edge_agent.ml.values import MLFeatureType, MLFeatureValue
 from edge_agent.vision.extractor import FeatureExtractor
-from edge_agent.vision.preprocessing import PREPROCESSING_VERSION, TFLITE, ExtractorCard, card_from, load_card
+from edge_agent.vision.preprocessing import TFLITE, ExtractorCard, card_from, fingerprint_start, load_card
 
 IMAGE = "image"
 REMEMBERED = 64
@@ -67,10 +67,10 @@ class ExtractorStage:
 
     @property
     def fingerprint(self) -> str:
-        """Name, sum of the file and version of the preprocessing; the runtime is that of whoever asks."""
+        """Name, sum of the file and what else of the card counts; the runtime is that of whoever asks."""
         card = self._card
         output = "" if card.output is None else f":{card.output}"
-        return f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}{output}"
+        return fingerprint_start(card).removesuffix(":") + output
 
     @property
     def extractions(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,8 +120,18 @@ def load_card(path: Path) -> ExtractorCard:
 
 
 def fingerprint_start(card: ExtractorCard) -> str:
-    """The part of a fingerprint that is known before anything is loaded."""
-    return f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}:"
+    """The part of a fingerprint that is known before anything is loaded.
+
+    Name, file, and what else of the card features depend on: a mean that is mended makes other features.
+    """
+    return f"{card.name}:{card.sha256[:16]}:{_reading(card)}:"
+
+
+def _reading(card: ExtractorCard) -> str:
+    """How a file is fed and read, as one word: the version of the preprocessing, scaling, colours, and the output."""
+    scaling = [*map(float, _three(card.input.mean)), *map(float, _three(card.input.std))]
+    digest = hashlib.sha256(msgspec.json.encode([scaling, card.input.color, card.output])).hexdigest()
+    return f"pre{PREPROCESSING_VERSION}-{digest[:8]}"
 
 
 def fingerprint_of(card: ExtractorCard, release: str, delegate: str) -> str:

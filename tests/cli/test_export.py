@@ -19,7 +19,7 @@ from edge_agent.store.lock import ProcessLock
 from edge_agent.store.registry import VersionFacts, VersionRegistry
 from edge_agent.vision.images import decode
 from edge_agent.vision.model_metadata import read_model_card
-from edge_agent.vision.preprocessing import PREPROCESSING_VERSION, ExtractorCard, load_card
+from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_of, load_card
 from edge_agent.vision.runtime import load_interpreter
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def publish(
     rng = np.random.default_rng(0)
     y = rng.integers(0, len(labels), 40)
     X = rng.gamma(1.0, 1.0, (40, card.n_features)) + 0.3 * np.eye(len(labels), card.n_features)[y]
-    fingerprint = f"{card.name}:{card.sha256[:16]}:pre{PREPROCESSING_VERSION}:{runtime}:cpu"
+    fingerprint = fingerprint_of(card, runtime, "cpu")
     task = MLUpdateTask(
         MLModel.factory(head, card.n_features, extractor_fingerprint=fingerprint),
         MatrixBatchProvider(X.astype(np.float32), [labels[k] for k in y]),

@@ -52,7 +52,7 @@ def test_a_plugins_backend_looks_at_pictures(make_engine: MakeEngine, drop: Drop
     assert facts is not None
     assert (facts.runtime, facts.delegate, facts.n_features) == ("abacus 2.5.1", "beads", 6)
     assert facts.fingerprint == fingerprint_of(card, "abacus-2.5", "threads1")
-    assert facts.fingerprint == f"means:{'ab' * 8}:pre1:abacus-2.5:threads1"
+    assert facts.fingerprint.startswith(f"means:{'ab' * 8}:pre1-")
     assert "backends" not in sys.modules, "the agent's own process has loaded a plugin's native side"
 
 

@@ -121,11 +121,12 @@ def test_scaling_while_decoding_keeps_the_features(
 
 
 def test_the_fingerprint_names_all_that_features_depend_on(card: ExtractorCard) -> None:
-    """Name, file, preprocessing, runtime release and delegate are in it."""
+    """Name, file, how it is fed and read, runtime release and delegate are in it."""
     extractor = FeatureExtractor(card)
 
     name, digest, preprocessing, runtime, delegate = extractor.fingerprint.split(":")
-    assert (name, digest, preprocessing, delegate) == (card.name, card.sha256[:16], "pre1", "cpu")
+    assert (name, digest, preprocessing, delegate) == (card.name, card.sha256[:16], preprocessing, "cpu")
+    assert preprocessing.startswith("pre1-")
     assert runtime == f"{extractor.runtime.name}-{'.'.join(extractor.runtime.version.split('.')[:2])}"
 
 

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ExtractorError
-from edge_agent.vision.preprocessing import InputCard, Preprocessor, card_from, dequantised, load_card
+from edge_agent.vision.preprocessing import (
+    InputCard,
+    Preprocessor,
+    card_from,
+    dequantised,
+    fingerprint_start,
+    load_card,
+)
 
 CARD: dict[str, Any] = {
     "name": "small",
@@ -143,3 +150,30 @@ def test_dequantising_undoes_quantising() -> None:
     """Integers become (q - zero point) * scale, floats stay what they are."""
     np.testing.assert_allclose(dequantised(np.array([0, 3, 255], np.uint8), 0.5, 3), [-1.5, 0, 126])
     np.testing.assert_array_equal(dequantised(np.array([0.25], np.float64), 0.0, 0), [0.25])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": {**CARD["input"], "mean": 0}},
+        {"input": {**CARD["input"], "mean": [127, 127, 126]}},
+        {"input": {**CARD["input"], "std": 255}},
+        {"input": {**CARD["input"], "color": "BGR"}},
+        {"output": "another"},
+        {"sha256": "1" * 64},
+        {"name": "other"},
+    ],
+)
+def test_a_card_that_gives_other_features_has_another_fingerprint(change: dict[str, Any]) -> None:
+    """So what was learned before a card was mended is never mixed with what is seen afterwards."""
+    before, after, same = (
+        fingerprint_start(card_from(data, path=Path("small.tflite"), source="small"))
+        for data in (
+            CARD,
+            CARD | change,
+            CARD | {"input": {**CARD["input"], "mean": [127.0] * 3}, "bytes": 11},
+        )
+    )
+
+    assert before == same
+    assert before.split(":")[:3] != after.split(":")[:3]
