@@ -137,7 +137,7 @@ STOREYS = """
     agent.board
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
-    ml.copies | store.lock | store.digests | vision.thumbnails | vision.wire | ml.feature_source
+    ml.copies | store.lock | store.digests | store.whole_file | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.delegate_spec | vision.delegate_verdict

@@ -15,6 +15,7 @@ from edge_agent.agent.home import Home
 from edge_agent.config import Config
 from edge_agent.errors import ExtractorError, NotFoundError, UserError
 from edge_agent.store.atomic import TEMPORARY_PREFIX, make_folder, publish_directory, remove_tree, write_json
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_start, load_card
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,10 @@ def chosen_name(home: Home, config: Config) -> str:
 def read_choice(home: Home) -> str | None:
     """What was chosen by command; None when nothing was, or it cannot be read."""
     try:
-        name = json.loads(home.choice_path.read_bytes())["name"]
+        name = json.loads(read_whole_file(home.choice_path))["name"]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         log.warning("%s cannot be read, so the built-in extractor is used: %s", home.choice_path, error)
         return None
     return name if isinstance(name, str) else None

@@ -29,6 +29,7 @@ from edge_agent.cli.extractor_trials import (
 from edge_agent.cli.output import json_option, print_json, print_table
 from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import ExtractorError, NotFoundError, UserError
+from edge_agent.store.whole_file import read_whole_file
 
 if TYPE_CHECKING:
     from edge_agent.vision.adoption import Adoption
@@ -274,11 +275,10 @@ def use(settings: Settings, name: str, *, as_json: bool) -> None:
 def _inspected(path: Path) -> Inspection:
     from edge_agent.vision.inspection import inspect_model
 
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a .tflite file")
-    if path.exists() and path.stat().st_size > MOST_BYTES:
-        raise UserError(f"{path}: is larger than {MOST_BYTES >> 20} MB, too large for an extractor")
-    return inspect_model(path.read_bytes())
+    try:
+        return inspect_model(read_whole_file(path, MOST_BYTES))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a .tflite file that can be read") from None
 
 
 def _name(path: Path, given: str | None) -> str:

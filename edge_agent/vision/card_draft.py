@@ -14,6 +14,7 @@ import numpy as np
 from edge_agent.errors import DamagedError, ExtractorError
 from edge_agent.ml.raw import CARD_SUFFIX
 from edge_agent.store.atomic import write_file
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.graft import Graft, GraphTensor
 from edge_agent.vision.model_metadata import read_model_card
 from edge_agent.vision.preprocessing import ExtractorCard, card_from, load_card
@@ -31,7 +32,7 @@ def write_card(model: Path) -> ExtractorCard:
     """
     path = model.with_suffix(CARD_SUFFIX)
     try:
-        data = model.read_bytes()
+        data = read_whole_file(model)
     except OSError as error:
         raise ExtractorError(f"{model}: cannot be read: {error.strerror}") from None
     try:

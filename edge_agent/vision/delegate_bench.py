@@ -16,6 +16,7 @@ import msgspec
 from edge_agent.config import ExtractorConfig
 from edge_agent.errors import DamagedError, EngineError
 from edge_agent.store.device_lock import DeviceLock
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.delegate_check import check_delegate
 from edge_agent.vision.delegate_question import Question
 from edge_agent.vision.delegate_records import DelegateRecords, Record, record_key
@@ -57,7 +58,7 @@ class DelegateBench:
     def custom_ops(self) -> frozenset[str]:
         """The operators of the model that are not built into the runtime; none for a file that is damaged."""
         try:
-            found = read_graph(self.card.path.read_bytes()).custom_by_subgraph
+            found = read_graph(read_whole_file(self.card.path)).custom_by_subgraph
         except (OSError, DamagedError):
             return frozenset()  # whoever loads the file says what is wrong with it
         return frozenset().union(*found)

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from edge_agent.errors import StoreError
 from edge_agent.store.atomic import write_file
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.delegate_verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,10 @@ class DelegateRecords:
             if path is None or (seen := _identity(path)) == self._seen:
                 return
             self._seen = seen
-            self._records = msgspec.json.decode(path.read_bytes(), type=dict[str, Record])
+            self._records = msgspec.json.decode(read_whole_file(path), type=dict[str, Record])
         except FileNotFoundError:
             self._records, self._seen = {}, None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("%s cannot be read, so accelerators are tried again: %s", path, error)
 
     def _write(self) -> None:

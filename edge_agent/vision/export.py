@@ -19,6 +19,7 @@ from edge_agent.errors import DamagedError, ExtractorError, UserError
 from edge_agent.ml.description import MLModelMetadata
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.store.atomic import write_file
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.comparison import Answer, compare, numbers
 from edge_agent.vision.fused_head import add_answer, fusable_layers
 from edge_agent.vision.fused_input import add_pixel_input
@@ -139,7 +140,7 @@ def _body(card: ExtractorCard) -> bytes:
             f"{card.path}: is run by {card.backend}; only a TFLite extractor can be exported"
         )
     try:
-        data = card.path.read_bytes()
+        data = read_whole_file(card.path)
     except OSError as error:
         raise ExtractorError(f"{card.path}: cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != card.sha256:

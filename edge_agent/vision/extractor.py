@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.errors import DelegateError, ExtractorError
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.delegate_spec import CPU, DelegateUse
 from edge_agent.vision.preprocessing import (
     ExtractorCard,
@@ -102,7 +103,7 @@ def read_model(card: ExtractorCard) -> bytes:
     Raises `ExtractorError` that names the file and what is wrong.
     """
     try:
-        model = card.path.read_bytes()
+        model = read_whole_file(card.path)
     except OSError as error:
         raise ExtractorError(f"{card.path}: cannot be read: {error.strerror}") from None
     digest = hashlib.sha256(model).hexdigest()

@@ -19,6 +19,7 @@ from edge_agent.ml.description import MLFeatureDescription
 from edge_agent.ml.parameters import MLParameterDescription, MLParameterKey
 from edge_agent.ml.pixels import MLPixelFormat
 from edge_agent.ml.values import MLFeatureType, MLFeatureValue
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.preprocessing import TFLITE, ExtractorCard, card_from, fingerprint_start, load_card
 
@@ -124,7 +125,7 @@ class ExtractorStage:
         """The model's file; raises `MLModelError` IO when it is no longer there or no longer the same."""
         path = self._card.path
         try:
-            data = path.read_bytes()
+            data = read_whole_file(path)
         except OSError as error:
             raise MLModelError(
                 MLModelErrorCode.IO, f"{path}: cannot be read: {error.strerror or error}"

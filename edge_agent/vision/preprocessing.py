@@ -12,6 +12,7 @@ import numpy.typing as npt
 from msgspec import Meta, Struct
 
 from edge_agent.errors import ExtractorError
+from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.wire import MAX_FEATURES
 
 PREPROCESSING_VERSION = 1
@@ -108,10 +109,10 @@ def load_card(path: Path) -> ExtractorCard:
     Raises `ExtractorError` that names the file and what is wrong with it.
     """
     try:
-        data = msgspec.json.decode(path.read_bytes())
+        data = msgspec.json.decode(read_whole_file(path))
     except OSError as error:
         raise ExtractorError(f"{path}: cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ExtractorError(f"{path}: not valid JSON: {error}") from None
     file = data.get("file") if isinstance(data, dict) else None
     if not isinstance(file, str) or Path(file).name != file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,23 @@ def test_what_is_no_extractor_is_refused(
     assert words in err
     assert err.count("\n") == 1
     assert not list(Home(tmp_path / "home").extractors_folder.glob("*"))
+
+
+@pytest.mark.parametrize("command", ["inspect", "add"])
+def test_what_is_no_file_at_all_is_not_waited_for(run, tmp_path: Path, command: str) -> None:
+    """Pipes, devices and folders are one line each, with what to do; exit status 2."""
+    os.mkfifo(tmp_path / "pipe.tflite")
+
+    for path, words in (
+        (tmp_path / "pipe.tflite", "no regular file"),
+        ("/dev/zero", "no regular file"),
+        (tmp_path, "a folder"),
+    ):
+        status, _, err = run("extractors", command, path)
+        assert (status, err) == (
+            2,
+            f"edge-agent: {path}: it is {words}; name a .tflite file that can be read\n",
+        )
 
 
 def test_a_refused_file_can_be_inspected(run, show, testdata: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -62,16 +63,38 @@ def test_what_a_record_depends_on(change):
     )
 
 
-def test_a_damaged_file_only_costs_trying_again(tmp_path, caplog):
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{ half",
+        b'{"key": {"name": "\xff"}}',
+        b'{"key": {"name": "x", "later": ' + b"[" * 100_000,
+        b'{"key": {"name": "x", "verdict": {"code": "of-the-future"}}}',
+    ],
+    ids=["empty", "half", "no text", "deep", "of the future"],
+)
+def test_a_damaged_file_only_costs_trying_again(tmp_path, caplog, damaged):
     """It is said, and overwritten with the next result."""
     path = tmp_path / "delegates.json"
-    path.write_text("{ half")
+    path.write_bytes(damaged)
     records = DelegateRecords(path)
 
     assert records.get("key", "x") == Record(name="x")
     assert "cannot be read" in caplog.text
     records.put("key", RECORD)
     assert DelegateRecords(path).get("key", "x") == RECORD
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path, caplog):
+    """It is said, and replaced by a file with the next result."""
+    os.mkfifo(tmp_path / "delegates.json")
+    records = DelegateRecords(tmp_path / "delegates.json")
+
+    assert records.get("key", "x") == Record(name="x")
+    assert "no regular file" in caplog.text
+    records.put("key", RECORD)
+    assert DelegateRecords(tmp_path / "delegates.json").get("key", "x") == RECORD
 
 
 def test_nothing_is_kept_where_it_cannot_be(tmp_path, caplog):

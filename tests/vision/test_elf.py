@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,29 @@ def test_no_damage_leads_to_another_error(tmp_path):
             read_elf(path)
         except DamagedError:
             continue
+
+
+def test_what_lies_between_the_tables_is_not_read(tmp_path):
+    """A library of two gigabytes is looked at with the memory of its tables."""
+    path = tmp_path / "lib.so"
+    path.write_bytes(made(64, 62))
+    with path.open("r+b") as file:
+        file.truncate(2 << 30)
+
+    tracemalloc.start()
+    try:
+        facts = read_elf(path)
+        _now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert facts.symbols == {"answer"}
+    assert most < 1 << 20
+
+
+def test_a_pipe_in_place_of_a_library_is_not_waited_for(tmp_path):
+    """The agent looks at libraries on its own thread."""
+    os.mkfifo(tmp_path / "lib.so")
+
+    with pytest.raises(OSError, match="no regular file"):
+        read_elf(tmp_path / "lib.so")
