@@ -304,6 +304,7 @@ def register_delegates(register):
             "DelegateSpec('mine', ('x',), devices=(DeviceNode(usb='18d1:9302'),))",
             "usb is a tuple of texts, not",
         ),
+        ("DelegateSpec('auto', ('x',))", "cannot be called 'auto'"),
         ("DelegateSpec('cpu')", "the name 'cpu' is taken by the plugin 'default-delegates'"),
     ],
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 MOST_BYTES = 2 << 30
 """Neither a flatbuffer nor a protobuf can be larger."""
 
 
-def open_regular(path: Path, most_bytes: int = MOST_BYTES) -> BinaryIO:
+def open_regular(path: Path, most_bytes: int = MOST_BYTES) -> BufferedReader:
     """A file opened for reading in bytes, without ever waiting for the writer of a pipe.
 
     Raises `OSError`, whose `strerror` also says what is no regular file, or is larger than `most_bytes`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Collection
@@ -9,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from edge_agent.errors import DamagedError
+from edge_agent.store.whole_file import open_regular
 from edge_agent.vision.delegate_spec import CPU, DelegateSpec
 from edge_agent.vision.delegate_verdict import Code, Verdict
 from edge_agent.vision.device_nodes import Board
@@ -82,25 +84,44 @@ def _fit(path: Path, board: Board) -> Verdict:
     if missing:
         detail = f"{path} has no {' and no '.join(missing)}"
         return Verdict(code="symbol-missing", detail=detail, library=library)
-    status = path.stat()
-    digest = _digest(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    try:
+        status = path.stat()
+        digest = _digest(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    except OSError as error:
+        return Verdict(code="not-a-library", detail=f"{path}: {error.strerror}", library=library)
     return Verdict(code="untried", library=library, library_sha256=digest)
 
 
 @lru_cache(maxsize=32)
 def _digest(path: Path, *_identity: int) -> str:
     """sha256 of a library; it is looked at again and again while its device is away, and read once."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _places(name: str, board: Board) -> list[Path]:
     """Where a library is, as the system's loader would look for it."""
     if "/" in name:
-        path = Path(name).expanduser()
-        return [path] if path.exists() else []
+        path = Path(name)
+        with contextlib.suppress(RuntimeError):  # there is no such user, or this one has no home
+            path = path.expanduser()
+        return [path] if _is_there(path, where_forbidden=True) else []
     folders = [*filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")), *_configured(board)]
-    return [path for folder in folders if (path := board.place(folder) / name).exists()]
+    return [
+        path for folder in folders if _is_there(path := board.place(folder) / name, where_forbidden=False)
+    ]
+
+
+def _is_there(path: Path, *, where_forbidden: bool) -> bool:
+    """Whether there is a file; a name that can be no file's is not there. `where_forbidden`: the answer for what this
+    user may not look at: a path that was given is opened all the same, so that it is said.
+    """
+    try:
+        return path.exists()
+    except PermissionError:
+        return where_forbidden
+    except (OSError, ValueError):
+        return False
 
 
 def _configured(board: Board) -> list[str]:

@@ -62,10 +62,12 @@ class DelegateSpec:
     """What to do where its library is missing, such as which package has it."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not (isinstance(self.name, str) and _NAME.fullmatch(self.name)):
             raise ValueError(
                 f"a delegate's name has letters, digits, dots, dashes, underscores: {self.name!r}"
             )
+        if self.name == "auto":
+            raise ValueError("a delegate cannot be called 'auto': in the configuration that means any")
         if bool(self.libraries) == (self.name == CPU):
             raise ValueError(f"delegate {self.name!r}: only {CPU!r} has no libraries")
         # Nobody but a type checker would say so before the agent looks for it, and then it would die of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 
@@ -46,6 +47,35 @@ def test_a_delegate_with_everything_may_be_tried(board, library):
 
     assert (verdict.code, verdict.library) == ("untried", str(library()))
     assert len(verdict.library_sha256) == 64
+
+
+@pytest.mark.parametrize("name", ["/" + "x" * 5000, "x" * 5000, "/a\0b", "~nobody-of-this-name/x.so"])
+def test_a_path_that_no_file_can_have(board, name):
+    """It is missing as any other is, whatever the system says when it is asked for such a file."""
+    assert check_delegate(DelegateSpec("test", (name,)), (), board).code == "library-missing"
+
+
+def test_a_pipe_in_place_of_a_library(board, tmp_path):
+    """It is not waited for."""
+    os.mkfifo(tmp_path / "lib.so")
+
+    verdict = check_delegate(spec(tmp_path / "lib.so"), (), board)
+
+    assert verdict.code == "not-a-library"
+    assert verdict.detail == f"{tmp_path / 'lib.so'}: it is no regular file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_library_that_may_not_be_looked_at(board, tmp_path):
+    """The folder it is in is closed to this user: that is said, and that it is there is not denied."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        verdict = check_delegate(spec(closed / "lib.so"), (), board)
+    finally:
+        closed.chmod(0o700)
+
+    assert (verdict.code, verdict.detail) == ("not-a-library", f"{closed / 'lib.so'}: Permission denied")
 
 
 def test_a_library_that_is_nowhere(board):
