@@ -76,13 +76,16 @@ class Listener:
 def guest(plugin: str, doing: str) -> Iterator[None]:
     """Whatever a plugin raises in here becomes a `PluginError` that names it.
 
-    `sys.exit()` is included: it must not stop the agent.
+    `sys.exit()` is included, and so are exceptions that are no `Exception`, as those are that libraries written in
+    Rust raise when they panic: none must stop the agent.
     """
     try:
         yield
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
     except EdgeAgentError as error:
         raise PluginError(f"plugin {plugin!r}: {doing}: {error}") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(f"plugin {plugin!r}: {doing}: {_words(error)}") from error
 
 
@@ -294,7 +297,9 @@ class PluginHost:
         """An observer's failure is its own: counted, logged when it is a new one, hidden from the others."""
         try:
             listener.call(facts)
-        except (Exception, SystemExit) as error:  # one of the few places that may: an observer's call
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # one of the few places that may: an observer's call
             if self._count(listener.plugin, f"{hook}: {_words(error)}"):
                 log.warning("plugin %r failed in %s", listener.plugin, hook, exc_info=True)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from types import ModuleType
 from typing import Any
@@ -17,6 +20,11 @@ from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginRepor
 from edge_agent.sections import convert_section, is_section, suggest
 
 __all__ = ["PluginHost", "PluginReport", "load_plugins", "make_plugin", "settings_problems"]
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 10.0
+"""So long a plugin may be imported before it is said which one it is."""
 
 
 def load_plugins(
@@ -113,7 +121,7 @@ def make_plugin(
 
     Raises `PluginError` when it cannot be imported or made.
     """
-    with guest(entry.name, "importing it"):
+    with guest(entry.name, "importing it"), _patience(entry.name):
         loaded = entry.load()
     no_settings = f"plugins.{entry.name}: this plugin takes no settings"
     if isinstance(loaded, ModuleType):
@@ -141,6 +149,22 @@ def make_plugin(
             problems += [f"plugins.{entry.name}.{problem}" for problem in error.problems]
             return None
     return made
+
+
+@contextmanager
+def _patience(name: str) -> Iterator[None]:
+    """Say which plugin it is that keeps the agent from starting: one that hangs cannot be interrupted from here."""
+    words = (
+        f"plugin %r is still being imported after %.0f s; `disabled = [{name!r}]` in [plugins] leaves it out"
+    )
+    timer = threading.Timer(PATIENCE_SECONDS, log.warning, (words, name, PATIENCE_SECONDS))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _register(manager: pluggy.PluginManager, name: str, plugin: object) -> tuple[str, ...]:

@@ -280,6 +280,7 @@ def test_disabled_plugin_is_not_even_imported(guests):
             "ModuleNotFoundError: No module named 'no_such_library_anywhere'",
         ),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("class Panic(BaseException): pass\nraise Panic('in Rust')", "Panic: in Rust"),
         ("def f(:", "SyntaxError"),
     ],
 )
@@ -290,6 +291,36 @@ def test_plugin_that_cannot_be_imported_stops_the_start(guests, source, cause):
 
     with pytest.raises(PluginError, match=f"plugin 'bad': importing it: {cause}"):
         guests.load()
+
+
+def test_plugin_that_hangs_while_it_is_imported_is_named(guests, caplog, monkeypatch):
+    """Nobody can interrupt it; whoever reads the log knows which one it is, and how to start without it."""
+    monkeypatch.setattr("edge_agent.plugins.PATIENCE_SECONDS", 0.01)
+    guests.add(
+        "slow",
+        LISTENER
+        + """
+import logging, threading
+
+class Heard(logging.Handler):
+    event = threading.Event()
+
+    def emit(self, record):
+        self.event.set()
+
+logger, handler = logging.getLogger("edge_agent.plugins"), Heard()
+logger.addHandler(handler)
+heard = handler.event.wait(60)
+logger.removeHandler(handler)
+""",
+    )
+
+    guests.load()
+
+    assert guests.module("slow").heard
+    assert (
+        "plugin 'slow' is still being imported after 0 s; `disabled = ['slow']` in [plugins]" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -470,9 +501,10 @@ def test_bad_observer_does_not_silence_the_others(guests, caplog):
     assert [record.getMessage() for record in named] == ["plugin 'a-bad' failed in agent_stopping"]
 
 
-def test_observer_that_exits_does_not_stop_anything(guests):
-    """`sys.exit()` in an observer is one counted failure."""
-    guests.add("x", "@hookimpl\ndef agent_stopping():\n    raise SystemExit(1)\n")
+@pytest.mark.parametrize("raised", ["SystemExit(1)", "type('Panic', (BaseException,), {})('in Rust')"])
+def test_observer_that_exits_does_not_stop_anything(guests, raised):
+    """`sys.exit()` in an observer is one counted failure, and so is the panic of a library."""
+    guests.add("x", f"@hookimpl\ndef agent_stopping():\n    raise {raised}\n")
     host = guests.load()
 
     host.agent_stopping("one")
