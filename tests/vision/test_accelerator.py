@@ -13,7 +13,7 @@ from edge_agent.config import ExtractorConfig
 from edge_agent.errors import EngineError
 from edge_agent.testing import FakeClock
 from edge_agent.vision.accelerator import FIRST_SECONDS, LONGEST_SECONDS, Accelerator
-from edge_agent.vision.delegate_bench import DelegateBench
+from edge_agent.vision.delegate_bench import MOST_DEATHS, DelegateBench
 from edge_agent.vision.delegate_spec import DelegateSpec
 from edge_agent.vision.delegate_verdict import Verdict
 from edge_agent.vision.preprocessing import ExtractorCard, InputCard
@@ -156,6 +156,48 @@ def test_it_is_tried_again_after_twice_the_time_each_time(make):
     clock.advance(3000.0)
     accelerator.failed("refused", "unplugged again")
     assert accelerator.next_look() == clock() + FIRST_SECONDS
+
+
+def test_a_start_is_given_the_time_that_loading_took(make):
+    """Four times that, and ten seconds; nothing is known of one that was never tried."""
+    accelerator, _board, _clock = make(stick=GOOD)
+    assert accelerator.wanted() is None
+    assert accelerator.start_seconds == 60.0
+    settle(accelerator)
+
+    assert accelerator.start_seconds == 10.0 + 4 * GOOD["load_seconds"]
+
+
+@pytest.mark.parametrize(("seconds", "deaths"), [(3599.0, 2), (3600.0, 1)])
+def test_deaths_are_counted_anew_after_an_hour_of_service(make, seconds, deaths):
+    """One that dies now and then in a year is not switched off."""
+    accelerator, board, clock = make(stick=GOOD)
+    settle(accelerator)
+    accelerator.failed("crashed", "signal 11")
+    accelerator.served("cpu")
+    clock.advance(FIRST_SECONDS)
+    assert settle(accelerator) == "stick"
+
+    clock.advance(seconds)
+    accelerator.failed("crashed", "signal 11")
+
+    spec = accelerator._specs["stick"]
+    assert board.record(spec, board.look(spec)).deaths == deaths
+
+
+def test_one_that_was_not_to_blame_is_back_at_once(make):
+    """Its deaths are forgotten, and the next wait is as short as the first."""
+    accelerator, board, clock = make(stick=GOOD)
+    settle(accelerator)
+    for _ in range(MOST_DEATHS):
+        accelerator.failed("crashed", "signal 6")
+        accelerator.served("cpu")
+        assert accelerator.next_look() == clock() + FIRST_SECONDS
+        accelerator.acquitted()
+        assert accelerator.next_look() == clock()
+        assert settle(accelerator) == "stick"
+    spec = accelerator._specs["stick"]
+    assert board.record(spec, board.look(spec)).deaths == 0
 
 
 def test_another_accelerator_takes_over(make):

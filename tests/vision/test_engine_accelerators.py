@@ -221,6 +221,35 @@ def test_an_accelerator_is_not_blamed_for_a_picture_that_kills_decoders(board, d
     assert here.bench.record(here.spec, here.bench.look(here.spec)).deaths == 0
 
 
+def test_what_an_accelerator_did_is_not_held_against_a_picture(board, drop, photo, tmp_path):
+    """It has as many chances on the CPU as any other."""
+    here = board(worker_module="fragile_worker")
+    here.engine.start()
+    # Once in company and once alone, or twice alone: then it is seen.
+    moody = b"TIMES 2 %b\n" % str(tmp_path / "deaths").encode()
+
+    [seen] = here.engine.extract([drop(moody + photo, 0)])
+
+    assert seen.error is None
+    assert (tmp_path / "deaths").read_text() == "xxx"
+
+
+def test_an_accelerator_takes_over_between_two_pictures(board, drop, photo, caplog):
+    """Those that are with the CPU are answered by it first; none has to be shown twice."""
+    here = board(known=False)
+    here.engine.start()
+    under_way = here.engine.extract(drop(photo, key) for key in range(8))
+    assert next(under_way).error is None
+
+    here.until(lambda: here.engine._successor is not None and here.engine._successor.look() is not None)
+    here.engine.tick()
+    assert here.serving == "cpu"
+
+    assert [one.error for one in under_way] == [None] * 7
+    assert here.serving == "test"
+    assert "is started again" not in caplog.text
+
+
 def test_strict_means_no_answer_rather_than_a_slow_one(board, drop, photo):
     """Where the CPU may not answer, the reason is in the error."""
     config = ExtractorConfig(delegate="test", strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import select
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 
 from edge_agent.config import ExtractorConfig
+from edge_agent.errors import EngineError
 from edge_agent.vision.engine import Engine, Extraction
 from edge_agent.vision.preprocessing import ExtractorCard
 
@@ -183,6 +185,19 @@ def test_a_death_while_idle_blames_nobody(
 
     assert verdicts(list(engine.extract([drop(once, "p")]))) == {"p": ""}
     assert engine.restarts == 2
+
+
+def test_features_of_another_kind_are_refused(make_engine: MakeEngine, drop: Drop, photo: bytes) -> None:
+    """A runtime that was exchanged below a running agent gives features that are not to be mixed with the others."""
+    engine = make_engine()
+    engine.start()
+    assert engine.facts is not None
+    engine.facts = dataclasses.replace(engine.facts, fingerprint="x:y:z:litert-1.0:cpu")
+    os.kill(engine.facts.pid, signal.SIGKILL)
+    assert ended(engine.facts.pid, 5)
+
+    with pytest.raises(EngineError, match=r"changed from x:y:z:litert-1.0:cpu to .*; start the agent again"):
+        list(engine.extract([drop(photo)]))
 
 
 def test_ten_megabytes_of_shouting_do_not_hold_up_the_engine(
