@@ -35,7 +35,7 @@ def open_regular(path: Path, most_bytes: int = MOST_BYTES) -> BufferedReader:
 def read_whole_file(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     """The bytes of a regular file; raises as `open_regular` does, also for one that grows while it is read."""
     with open_regular(path, most_bytes) as file:
-        data = file.read(most_bytes + 1)
+        data = file.read()  # with a number it would take so much memory beforehand
     if len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 20} MB", str(path))
     return data

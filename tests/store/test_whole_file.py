@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ def test_a_regular_file_is_read_whole(tmp_path):
     (tmp_path / "link").symlink_to("file")
 
     assert read_whole_file(tmp_path / "link") == b"bytes"
+
+
+def test_reading_takes_the_memory_of_the_file(tmp_path):
+    """Not that of the limit, which is far more than a board has."""
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+
+    tracemalloc.start()
+    try:
+        read_whole_file(tmp_path / "file")
+        _now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < 4 << 20
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
