@@ -14,7 +14,14 @@ from pathlib import Path
 from edge_agent.agent.home import Home
 from edge_agent.config import Config
 from edge_agent.errors import ExtractorError, NotFoundError, UserError
-from edge_agent.store.atomic import TEMPORARY_PREFIX, make_folder, publish_directory, remove_tree, write_json
+from edge_agent.store.atomic import (
+    TEMPORARY_PREFIX,
+    make_folder,
+    publish_directory,
+    remove_tree,
+    translated,
+    write_json,
+)
 from edge_agent.store.whole_file import read_whole_file
 from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_start, load_card
 
@@ -117,7 +124,8 @@ def keep_extractor(home: Home, name: str, fill: Callable[[Path], None]) -> None:
     remove_tree(staging)
     make_folder(staging)
     try:
-        fill(staging)
+        with translated(final, "add the extractor"):
+            fill(staging)
         publish_directory(staging, final)
     finally:
         remove_tree(staging)

@@ -127,7 +127,7 @@ class Sight:
 
         Raises `EngineError` when it cannot start.
         """
-        if same_extractor(fingerprint, self._engine.start().fingerprint):
+        if self._is_for_own(fingerprint):
             return self._engine
         if self._other is None or not same_extractor(fingerprint, fingerprint_start(self._other[0])):
             found = [
@@ -140,6 +140,17 @@ class Sight:
             self._drop_other()
             self._other = found[0], self._make(found[0])
         return self._other[1]
+
+    def _is_for_own(self, fingerprint: str) -> bool:
+        """Whether the engine in use sees so; it need not start for a version of another extractor that is here."""
+        facts = self._engine.facts
+        if facts is None or same_extractor(fingerprint, facts.fingerprint):
+            try:
+                return same_extractor(fingerprint, self._engine.start().fingerprint)
+            except ExtractorError:
+                if same_extractor(fingerprint, fingerprint_start(self.card)):
+                    raise
+        return False
 
     def rest(self, fingerprint: str) -> None:
         """End the other engine unless the version that answers, which has this fingerprint, needs it."""

@@ -18,6 +18,8 @@ from edge_agent.vision.preprocessing import (
 )
 from edge_agent.vision.runtime import Progress, load_interpreter
 
+_ADVICE = "put the right file back, or choose another by `edge-agent extractors use`"
+
 
 class FeatureExtractor:
     """The frozen part of the model: a picture in, a vector out.
@@ -105,11 +107,11 @@ def read_model(card: ExtractorCard) -> bytes:
     try:
         model = read_whole_file(card.path)
     except OSError as error:
-        raise ExtractorError(f"{card.path}: cannot be read: {error.strerror}") from None
+        raise ExtractorError(f"{card.path}: cannot be read: {error.strerror}; {_ADVICE}") from None
     digest = hashlib.sha256(model).hexdigest()
     if digest != card.sha256:
         raise ExtractorError(
             f"{card.path}: damaged or not the file its card describes (sha256 {digest[:16]}..., expected"
-            f" {card.sha256[:16]}...); it was not loaded"
+            f" {card.sha256[:16]}...); it was not loaded; {_ADVICE}"
         )
     return model

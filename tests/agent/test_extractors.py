@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from edge_agent.agent.extractors import (
 from edge_agent.agent.home import Home
 from edge_agent.config import Config, ExtractorConfig
 from edge_agent.default_plugins.extractors import CARD_PATH
-from edge_agent.errors import NotFoundError, UserError
+from edge_agent.errors import DiskFullError, NotFoundError, UserError
 from edge_agent.vision.preprocessing import load_card
 
 
@@ -84,6 +85,19 @@ def test_nothing_is_left_of_one_that_failed(home: Home) -> None:
     add(home, "mine")
     with pytest.raises(UserError, match="already"):
         add(home, "mine")
+
+
+def test_a_full_disk_is_told_with_what_to_do(home: Home) -> None:
+    """Whatever wrote there; the line names the folder, and nothing is left behind."""
+
+    def fill(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(
+        DiskFullError, match=r"extractors/mine: cannot add the extractor: No space.*; free some space"
+    ):
+        keep_extractor(home, "mine", fill)
+    assert list(home.extractors_folder.iterdir()) == []
 
 
 def test_the_choice_is_one_name(home: Home) -> None:

@@ -37,6 +37,8 @@ class OwnEyes(FakeEngine):
     def start(self) -> EngineFacts:
         if self.card.name == "broken":
             raise EngineError("no such operator")
+        if not self.card.path.exists():
+            raise EngineError(f"{self.card.path}: cannot be read")
         if self.ended:
             raise EngineError("the engine is closed")
         return super().start()
@@ -166,6 +168,25 @@ def test_older_versions_answer_with_the_extractor_they_were_made_with(running: B
     assert answered(running, tmp_path)[1] == newest
     with pytest.raises(NoModelError, match="not here any more"):
         answered(running, tmp_path, version=2)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_rolling_back_helps_where_the_file_of_the_extractor_is_gone(
+    running: Bench, tmp_path: Path, restarted: bool
+) -> None:
+    """The version before answers with its own extractor, although the one in use cannot start."""
+    running.ask("extractor", extractor="mirror")
+    running.settle()
+    assert answered(running, tmp_path) == ("cat", 2)
+    (Home(running.home).extractors_folder / "mirror" / "mirror.tflite").unlink()
+    if restarted:
+        running.open()
+    with pytest.raises(EngineError, match=r"mirror\.tflite: cannot be read"):
+        answered(running, tmp_path)
+
+    running.ask("rollback")
+
+    assert answered(running, tmp_path) == ("cat", 1)
 
 
 def test_what_cannot_be_chosen_is_refused(running: Bench) -> None:
