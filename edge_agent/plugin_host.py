@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 QUEUE_SIZE = 256
 """Events that wait for one plugin's observers before more are dropped and counted."""
 
+MOST_LOGGED = 20
+"""So many different failures of one plugin are logged, each with its traceback; a log is no place for one a picture."""
+
 TRAINING = ("training_begin", "mini_batch_end", "epoch_end", "training_end")
 MINOR = frozenset({"mini_batch_end"})
 """Told when there is plenty of room; they may come by the thousand."""
@@ -122,6 +125,7 @@ class PluginHost:
         self._listeners: dict[str, list[Listener]] = {hook: [] for hook in HOOK_NAMES}
         for hook, listener in sorted(listeners, key=lambda pair: self._reports[pair[1].plugin].built_in):
             self._listeners[hook].append(listener)
+        self._logged: dict[str, set[str]] = {report.name: set() for report in reports}
         self._offered: dict[tuple[str, str], str] = {}
         self._mailboxes = {
             report.name: Mailbox(report.name, queue_size)
@@ -302,13 +306,19 @@ class PluginHost:
         except BaseException as error:  # one of the few places that may: an observer's call
             if self._count(listener.plugin, f"{hook}: {_words(error)}"):
                 log.warning("plugin %r failed in %s", listener.plugin, hook, exc_info=True)
+                if len(self._logged[listener.plugin]) == MOST_LOGGED:
+                    log.warning("plugin %r fails a lot; from now on the status counts it", listener.plugin)
 
     def _count(self, plugin: str, text: str) -> bool:
-        """Count a failure; True when it is not the same as the one before."""
+        """Count a failure; True when it is to be logged: a new one, and not one of very many."""
         with self._lock:
             report = self._reports[plugin]
             self._reports[plugin] = replace(report, errors=report.errors + 1, last_error=text)
-            return report.last_error != text
+            logged = self._logged[plugin]
+            if text in logged or len(logged) >= MOST_LOGGED:
+                return False
+            logged.add(text)
+            return True
 
     # ------------------------------------------------------------------ account and end
 

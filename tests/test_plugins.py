@@ -501,6 +501,27 @@ def test_bad_observer_does_not_silence_the_others(guests, caplog):
     assert [record.getMessage() for record in named] == ["plugin 'a-bad' failed in agent_stopping"]
 
 
+def test_failures_do_not_flood_the_log(guests, caplog):
+    """What alternates is logged once each; what is another each time until there were many. All are counted."""
+    guests.add("x", "@hookimpl\ndef agent_stopping(reason):\n    raise ValueError(reason)\n")
+    host = guests.load()
+
+    for number in range(10):
+        host.agent_stopping(f"turn {number % 2}")
+    assert host.flush(PATIENCE)
+    assert len(caplog.records) == 2
+
+    for number in range(100):
+        host.agent_stopping(f"new {number}")
+        assert host.flush(PATIENCE)
+    assert len(caplog.records) == 21
+    assert caplog.records[-1].getMessage() == "plugin 'x' fails a lot; from now on the status counts it"
+    assert (host.reports()[0].errors, host.reports()[0].last_error) == (
+        110,
+        "agent_stopping: ValueError: new 99",
+    )
+
+
 @pytest.mark.parametrize("raised", ["SystemExit(1)", "type('Panic', (BaseException,), {})('in Rust')"])
 def test_observer_that_exits_does_not_stop_anything(guests, raised):
     """`sys.exit()` in an observer is one counted failure, and so is the panic of a library."""
