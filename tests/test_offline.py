@@ -91,7 +91,7 @@ def test_checklist_68_a_model_is_personalised_offline(offline):
 
 @pytest.mark.timeout(300)
 def test_checklist_68_the_agent_and_its_engine_learn_offline(offline, tmp_path, testdata):
-    """From the drop folder over the engine's process to a published version that answers."""
+    """E8: from the drop folder over the engine's process to a published version that answers."""
     folders = sorted(path for path in (testdata / "data" / "grocery10").iterdir() if path.is_dir())[:2]
     pictures = [path for folder in folders for path in sorted(folder.iterdir())[:4]]
     for path in pictures:

@@ -137,6 +137,7 @@ STOREYS = """
     agent.board
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
+    vision.picture_metadata
     ml.copies | store.lock | store.digests | store.whole_file | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
@@ -229,6 +230,10 @@ NEVER = {
     "socket.gethostbyname",
     "scipy", "sklearn", "tensorflow", "torch",
     "unittest",
+}
+AS_CODE = {
+    "builtins.eval", "builtins.exec", "os.popen", "os.system", "yaml.load", "yaml.unsafe_load",
+    "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve",
 }
 # fmt: on
 """Waiting blindly, running data as code, unpickling, networks, what is too heavy for a device, test tools."""
@@ -498,6 +503,28 @@ def test_law_holds(law):
     complaints = law(read_house(PACKAGE))
 
     assert not complaints, "\n".join(complaints)
+
+
+def test_nothing_runs_data_as_code_anywhere():
+    """E9: no pickle, eval, exec, shell or unsafe YAML in the core, nor in plugins, tools, scripts or benchmarks."""
+    root = PACKAGE.parent
+    folders = [
+        PACKAGE,
+        *(root / name for name in ("plugins", "tools", "benchmarks", "examples", "scripts", "deploy")),
+    ]
+    assert len(read_house(PACKAGE)) > 300
+
+    # Others may use a network, scikit-learn or a test's tools; nobody may run what was only to be read.
+    for folder in folders:
+        found = [
+            one for one in some_things_are_never_done(read_house(folder)) if not _is_for_others(one, folder)
+        ]
+        assert not found, "\n".join(found)
+
+
+def _is_for_others(complaint: str, folder: Path) -> bool:
+    name = complaint.rpartition(" uses ")[2]
+    return folder != PACKAGE and not (" passes " in complaint or any(within(name, one) for one in AS_CODE))
 
 
 BROKEN = [

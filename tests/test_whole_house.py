@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from edge_agent.agent.asking import is_running
 
@@ -416,3 +417,27 @@ class TestWrongInput:
 
         again = ask("--home", tmp_path / "home", "update", "--force")
         assert again["state"] == "published"
+
+
+class TestPrivacy:
+    def test_nothing_is_for_others_to_read(self, daemon: Daemon, tmp_path: Path) -> None:
+        """E9: whatever the umask, all of a home is its owner's alone, and a photograph's place is nowhere in it."""
+        tags = Image.Exif()
+        tags[0x010F] = "52N13E"
+        before = os.umask(0)
+        try:
+            for label, colour in (("cat", "red"), ("dog", "blue")):
+                for number in range(3):
+                    path = daemon.drop / label / f"{number}.jpg"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.new("RGB", (40 + number, 40), colour).save(path, exif=tags)
+            daemon.start()
+            wait_until(lambda: daemon.samples() == 6 and daemon.status()["version"] is not None, "a version")
+            daemon.kill(signal.SIGTERM)
+        finally:
+            os.umask(before)
+
+        below = [path for path in daemon.home.rglob("*") if daemon.drop not in (path, *path.parents)]
+        assert len([path for path in below if path.suffix == ".jpg"]) == 6
+        assert {oct(path.stat().st_mode & 0o077) for path in below if not path.is_symlink()} == {"0o0"}
+        assert not [path for path in below if path.is_file() and b"52N13E" in path.read_bytes()]

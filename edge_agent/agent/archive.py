@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from edge_agent.agent.home import Home
-from edge_agent.store.atomic import TEMPORARY_PREFIX, move_files, remove_file, remove_files
+from edge_agent.store.atomic import (
+    TEMPORARY_PREFIX,
+    move_files,
+    overwrite_parts,
+    remove_file,
+    remove_files,
+    translated,
+    write_file,
+)
 from edge_agent.store.samples import Sample
+from edge_agent.vision.picture_metadata import private_parts, without_metadata
 
 DIGEST_PART = 16
 
@@ -36,6 +47,30 @@ class Archive:
             return ""
         stored = Path(sample.stored_path)
         return str(stored.parent.parent / label / stored.name)
+
+    def take(self, files: Iterable[tuple[Path, str]]) -> None:
+        """Keep files that just arrived, as `keep` does, without what they say besides their pixels.
+
+        They are overwritten in their place, which costs nothing on a card; one that has another name somewhere, or
+        belongs to somebody else, is copied, so that its owner's stays whole.
+        """
+        arrived = list(files)
+        for source, stored_path in arrived:
+            if stored_path:
+                self._silence(source, self._home.path / stored_path)
+        self.keep(arrived)
+
+    @staticmethod
+    def _silence(source: Path, target: Path) -> None:
+        with translated(source, "read it"), source.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                parts = list(private_parts(data))
+                if not parts or overwrite_parts(source, parts):
+                    return
+                if not target.exists():
+                    write_file(target, without_metadata(data[:]))
 
     def keep(self, files: Iterable[tuple[Path, str]]) -> None:
         """Move files to their places, each folder synced once; a place of "" means that a file is not kept.

@@ -9,7 +9,6 @@ The note in the database holds the digests and labels for as long as something i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -33,6 +32,7 @@ from edge_agent.store.atomic import TEMPORARY_PREFIX, remove_empty_folder, remov
 from edge_agent.store.erasure import silence_journal
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import Sample, SampleStore
+from edge_agent.vision.picture_metadata import picture_digest
 
 NOTE = "forgetting"
 """Where the store keeps what is still to be forgotten."""
@@ -288,7 +288,7 @@ def _same(folder: Path, sizes: Collection[int], digests: Collection[str]) -> Ite
 
 def _digest(path: Path) -> str:
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return picture_digest(file)
 
 
 def _holds(path: Path, needles: Iterable[bytes]) -> bool:

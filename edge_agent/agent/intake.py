@@ -242,7 +242,7 @@ class Intake:
     def _leave(self, files: list[tuple[Arrival, str]]) -> int:
         """Let stored files go where the database says they are; one that cannot is named and left for later."""
         try:
-            self._archive.keep((arrival.path, stored_path) for arrival, stored_path in files)
+            self._archive.take((arrival.path, stored_path) for arrival, stored_path in files)
         except DiskFullError:
             raise
         except StoreError:
@@ -255,7 +255,7 @@ class Intake:
                 moved += 1
                 continue
             try:
-                self._archive.keep([(arrival.path, stored_path)])
+                self._archive.take([(arrival.path, stored_path)])
                 moved += 1
             except DiskFullError:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -48,7 +49,8 @@ class Refresh:
         missing = self._missing(fingerprint)
         for extraction in self._engine.extract(self._jobs(missing[:BATCH_SAMPLES])):
             digest = str(extraction.key)
-            if extraction.features is not None and extraction.digest == digest:
+            same = extraction.digest == digest or (extraction.features is not None and self._is_whole(digest))
+            if extraction.features is not None and same:
                 with suppress(NotFoundError):  # forgotten while it was looked at
                     self._store.put_features(digest, fingerprint, extraction.features)
             elif extraction.features is not None:
@@ -82,6 +84,15 @@ class Refresh:
                 self._give_up(sample.digest, f"{path}: {error.strerror}")
                 continue
             yield sample.digest, fd
+
+    def _is_whole(self, digest: str) -> bool:
+        """Whether the kept picture still has all that its file said: kept before such was taken away."""
+        with suppress(NotFoundError, OSError):
+            path = self._archive.find(self._store.get(digest))
+            if path is not None:
+                with path.open("rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        return False
 
     def _give_up(self, digest: str, reason: str) -> None:
         self._hopeless.add(digest)

@@ -25,6 +25,7 @@ from edge_agent.errors import StoreError
 from edge_agent.ml.summed import content_marks
 from edge_agent.store.quantised import decode_features
 from edge_agent.store.sums_file import marks_in
+from edge_agent.vision.picture_metadata import picture_digest
 
 DIGEST_LETTERS = 64
 _CHUNK_BYTES = 1 << 20
@@ -103,7 +104,7 @@ def search(home: Path, drop_folder: Path, traces: Sequence[Trace], label: str | 
         except OSError as error:
             found.places[here, f"cannot be read: {error.strerror}"] = None
             continue
-        if sum_ in whole:
+        if sum_ in whole or _picture(path) in whole:
             found.places[here, "the picture"] = None
         if path.name == SUMS_FILE and path.parent == home.absolute() and not _without(path, traces):
             found.places[here, "the features, among its sums"] = None
@@ -175,6 +176,13 @@ def _read(
                 hits.add(-1)
             tail = data[-index.longest :]
     return digest.hexdigest(), hits
+
+
+def _picture(path: Path) -> str:
+    """The digest of a picture whose file says more than it said when it was learned from; empty when unreadable."""
+    with suppress(OSError), os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        return picture_digest(file)
+    return ""
 
 
 def _needles(traces: Sequence[Trace]) -> Iterator[tuple[bytes, str]]:

@@ -120,6 +120,26 @@ def overwrite_file(path: Path, data: bytes) -> None:
             os.close(descriptor)
 
 
+def overwrite_parts(path: Path, parts: Iterable[tuple[int, bytes]]) -> bool:
+    """Overwrite parts of a file, each from its offset, in its place; whether that was possible.
+
+    A file with another name somewhere, or of another owner, is left alone. The caller makes it durable by moving it.
+    """
+    with translated(path, "overwrite parts of it"):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except PermissionError:
+            return False
+        try:
+            if os.fstat(descriptor).st_nlink != 1:
+                return False
+            for offset, part in parts:
+                os.pwrite(descriptor, part, offset)
+        finally:
+            os.close(descriptor)
+    return True
+
+
 def copy_file(source: BinaryIO, target: Path, mode: int = 0o600) -> Path:
     """Copy the rest of `source` to `target` in one step and return the path it got.
 

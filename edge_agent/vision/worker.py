@@ -32,6 +32,7 @@ from edge_agent.vision.augmentation import augmented
 from edge_agent.vision.backend import Extractor, open_extractor
 from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.images import DecodedImage
+from edge_agent.vision.picture_metadata import without_metadata
 from edge_agent.vision.preprocessing import ExtractorCard
 
 AHEAD = 2
@@ -178,6 +179,9 @@ class _Looks:
         permanent = True
         try:
             data = read_whole(fd, settings.pictures)
+            data = without_metadata(
+                data
+            )  # the agent keeps the picture so: the digest is that of the file it keeps
             digest = hashlib.sha256(data).hexdigest()
             image = self._decode(data, limits=settings.pictures, target=settings.card.size)
         except ImageError as refused:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.home import Home
 from edge_agent.errors import StoreError
 from edge_agent.store.samples import Sample
+from edge_agent.vision.picture_metadata import without_metadata
 
 DIGEST = "ab" * 32
+SECRET = b"52N13E"
 
 
 @pytest.fixture
@@ -149,3 +153,51 @@ def test_interrupted_copies_are_cleaned_away(archive: Archive, tmp_path: Path) -
     archive.clean()
 
     assert list(folder.iterdir()) == [kept]
+
+
+class TestTake:
+    """What arrives is kept without what its file says besides the pixels."""
+
+    @pytest.fixture
+    def photograph(self) -> bytes:
+        """A JPEG with a place in it."""
+        tags = Image.Exif()
+        tags[0x010F] = SECRET.decode()
+        file = BytesIO()
+        Image.new("RGB", (8, 8), (200, 30, 30)).save(file, "JPEG", exif=tags)
+        assert SECRET in file.getvalue()
+        return file.getvalue()
+
+    def test_a_file_is_overwritten_where_it_lies(self, tmp_path: Path, photograph: bytes) -> None:
+        """E9: the archive has the same file, as long as before, without the place."""
+        source = tmp_path / "p.jpg"
+        source.write_bytes(photograph)
+        inode = source.stat().st_ino
+        home = Home(tmp_path / "home")
+        Archive(home).take([(source, "archive/cat/p.jpg")])
+
+        kept = home.path / "archive" / "cat" / "p.jpg"
+        assert kept.read_bytes() == without_metadata(photograph)
+        assert SECRET not in kept.read_bytes()
+        assert (kept.stat().st_ino, kept.stat().st_mode & 0o777) == (inode, 0o600)
+
+    def test_a_second_name_is_left_whole(self, tmp_path: Path, photograph: bytes) -> None:
+        """Whoever put a hard link into the drop folder keeps the photograph as it was."""
+        own, source = tmp_path / "own.jpg", tmp_path / "p.jpg"
+        own.write_bytes(photograph)
+        source.hardlink_to(own)
+        home = Home(tmp_path / "home")
+        Archive(home).take([(source, "archive/cat/p.jpg")])
+
+        assert own.read_bytes() == photograph
+        assert not source.exists()
+        assert (home.path / "archive" / "cat" / "p.jpg").read_bytes() == without_metadata(photograph)
+
+    def test_what_is_not_kept_is_not_touched(self, tmp_path: Path, photograph: bytes) -> None:
+        """It is removed, as its configuration says."""
+        own, source = tmp_path / "own.jpg", tmp_path / "p.jpg"
+        own.write_bytes(photograph)
+        source.hardlink_to(own)
+        Archive(Home(tmp_path / "home")).take([(source, "")])
+
+        assert (own.read_bytes(), source.exists()) == (photograph, False)

@@ -15,12 +15,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError
 from edge_agent.vision import images
 from edge_agent.vision.engine import DEPTH, Engine
 from edge_agent.vision.extractor import FeatureExtractor
+from edge_agent.vision.picture_metadata import without_metadata
 from edge_agent.vision.preprocessing import ExtractorCard
 
 MakeEngine = Callable[..., Engine]
@@ -79,6 +81,26 @@ def test_the_engine_says_what_it_is(make_engine: MakeEngine, card: ExtractorCard
     assert facts.runtime == f"{extractor.runtime.name} {extractor.runtime.version}"
     assert not gone(facts.pid)
     assert engine.restarts == 0
+
+
+def test_a_place_and_a_camera_are_no_part_of_a_picture(
+    make_engine: MakeEngine,
+    drop: Drop,
+    encode: Callable[..., bytes],
+    pictures: Callable[[int, int], Image.Image],
+) -> None:
+    """E9: with other metadata it is the same picture, with the digest of the file that is kept."""
+    image = pictures(60, 80)
+    files = []
+    for place in ("52N13E", "48N11E"):
+        tags = Image.Exif()
+        tags[0x010F] = place
+        files.append(encode(image, "JPEG", exif=tags))
+
+    first, second = make_engine().extract([drop(data, index) for index, data in enumerate(files)])
+
+    assert files[0] != files[1]
+    assert first.digest == second.digest == hashlib.sha256(without_metadata(files[0])).hexdigest()
 
 
 def test_answers_keep_the_order_of_the_pictures(
