@@ -121,6 +121,12 @@ static void misbehave(Settings *s, const char *where) {
   if (is(s, name)) exit(3);
   snprintf(name, sizeof name, "flood-at-%s", where);
   if (is(s, name)) flood();
+  snprintf(name, sizeof name, "greedy-at-%s", where);
+  if (is(s, name)) {
+    void *much = malloc((size_t)3 << 30); /* as operator new does it in C++ */
+    if (!much) { fputs("terminate called after throwing an instance of 'std::bad_alloc'\n", stderr); abort(); }
+    free(much);
+  }
 }
 
 static double value(const Tensor *t, long i) {

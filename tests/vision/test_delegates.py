@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import numpy as np
@@ -62,6 +63,13 @@ def test_a_delegate_that_works_takes_its_operators(attempt):
         ((), {"file": "/nowhere/at/all"}, "refused", "the test device is gone"),
         ((), {"fault": "fail-at-run", "at": "3"}, "failed", "the test device is tired"),
         ((), {"fault": "leak"}, "too-much-memory", "it grew by "),
+        (
+            (),
+            {"fault": "greedy-at-create"},
+            "too-much-memory",
+            "more than 1024 MB, while the delegate was made",
+        ),
+        ((), {"fault": "hang-at-run", "nap": "0.05"}, "not-faster", " ms a picture, the CPU "),
         ((), {"fault": "wrong-numbers"}, "wrong-numbers", "to the CPU's features, at least 0.99"),
         ((), {"fault": "takes-nothing"}, "takes-nothing", "0 of "),
     ],
@@ -88,6 +96,18 @@ def test_one_that_hangs_is_ended(attempt, options, where):
 
     assert verdict.code == "hung"
     assert verdict.detail == f"it took more than 4 seconds, {where}"
+
+
+def test_one_that_hangs_is_ended_although_nobody_asks(card, library):
+    """Whoever began the trial may be gone; the system ends it then."""
+    options = {"fault": "hang-at-create", "nap": "600"}
+    use = DelegateUse(name="test", library=str(library()), options=options)
+    question = Question(card=card, use=use, runtime="auto", threads=1, seconds=2)
+    trial = DelegateTrial(question, min_cosine=0.99)
+    try:
+        assert trial._process.wait(60) == -signal.SIGALRM
+    finally:
+        trial.end()
 
 
 def test_one_that_is_slow_to_start_is_waited_for(attempt):

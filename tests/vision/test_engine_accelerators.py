@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -248,6 +250,21 @@ def test_an_accelerator_takes_over_between_two_pictures(board, drop, photo, capl
     assert [one.error for one in under_way] == [None] * 7
     assert here.serving == "test"
     assert "is started again" not in caplog.text
+
+
+@pytest.mark.slow
+def test_an_engine_whose_accelerator_waits_for_ever_ends_without_its_agent(board, drop, photo):
+    """The limit on computing time does not help against a library that sleeps, when nobody is left who is patient."""
+    config = ExtractorConfig(delegate="test", timeout_seconds=0.1)
+    here = board({"fault": "hang-at-run", "at": "2", "nap": "600"}, config=config)
+    here.engine.start()
+    child = here.engine._child
+    _key, fd = drop(photo)
+
+    child.ask(1, fd)
+    os.close(fd)
+
+    assert child._process.wait(60) == -signal.SIGALRM
 
 
 def test_strict_means_no_answer_rather_than_a_slow_one(board, drop, photo):
