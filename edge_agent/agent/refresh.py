@@ -33,6 +33,7 @@ class Refresh:
         self._engine = engine
         self._hopeless: set[str] = set()
         self._complete = ""
+        self._fingerprint = ""
         self._tries: Counter[str] = Counter()
 
     def remaining(self, fingerprint: str) -> bool:
@@ -44,6 +45,11 @@ class Refresh:
     def step(self, go_on: Callable[[], bool]) -> None:
         """Extract one batch of what is missing, as long as `go_on`, called after each picture, says so."""
         fingerprint = self._engine.start().fingerprint
+        if fingerprint != self._fingerprint:
+            # What another extractor failed at, this one may see.
+            self._fingerprint = fingerprint
+            self._hopeless.clear()
+            self._tries.clear()
         if not self.remaining(fingerprint):
             return
         missing = self._missing(fingerprint)

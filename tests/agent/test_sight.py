@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class OwnEyes(FakeEngine):
-    """Sees with its own card: features of `mirror` are turned round, those of `blind` are noise."""
+    """Sees with its own card: features of `mirror` are turned round, those of `blind` are noise.
+
+    `moody` fails for ever at `cat 1`.
+    """
 
     def __init__(
         self, card: ExtractorCard, *more: Any, monotonic: Callable[[], float], fingerprint: str
@@ -51,6 +54,10 @@ class OwnEyes(FakeEngine):
         seen = super()._look(key, data, variant)
         if seen.features is None:
             return seen
+        if self.card.name == "moody" and data == b"cat 1":
+            return Extraction(
+                **{**seen.__dict__, "features": None, "error": "not finite numbers", "permanent": False}
+            )
         features = seen.features
         if self.card.name == "mirror":
             features = features[::-1].copy()
@@ -65,11 +72,11 @@ class OwnEyes(FakeEngine):
 
 @pytest.fixture(name="running")
 def _running(bench: Bench) -> Bench:
-    """An agent that learned eight cats and dogs each, and three extractors that were added."""
+    """An agent that learned eight cats and dogs each, and four extractors that were added."""
     bench.engine_class = OwnEyes
     home = Home(bench.home)
     home.make()
-    for name in ("mirror", "blind", "broken"):
+    for name in ("mirror", "blind", "broken", "moody"):
         data = json.loads(CARD_PATH.read_bytes()) | {"name": name, "file": f"{name}.tflite"}
 
         def fill(folder: Path, name: str = name, data: dict[str, Any] = data) -> None:
@@ -151,6 +158,20 @@ def test_pictures_that_arrive_meanwhile_are_seen_by_the_new_one(running: Bench, 
     assert answered(running, tmp_path, "fox 99")[0] == "fox"
     assert running.ask("status")["samples"] == 20
     assert running.ask("status")["unusable"] == 0
+
+
+def test_what_one_extractor_failed_at_is_shown_to_the_next(running: Bench) -> None:
+    """A picture that was given up with one is learned from with another, without a restart."""
+    running.ask("extractor", extractor="moody")
+    running.settle()
+    assert running.ask("status")["unusable"] == 1
+
+    running.ask("extractor", extractor="mirror")
+    running.settle()
+
+    assert running.ask("status")["unusable"] == 0
+    # One of sixteen is held out.
+    assert [one["samples"] for one in running.ask("versions")] == [15, 14, 15]
 
 
 def test_older_versions_answer_with_the_extractor_they_were_made_with(running: Bench, tmp_path: Path) -> None:
