@@ -6,11 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.home import Home
 from edge_agent.agent.split import is_held_out
 from edge_agent.store.samples import SampleStore
+
+_T = TypeVar("_T")
 
 FEWEST_LABELS, FEWEST_PICTURES = 2, 4
 """Fewer labels, of fewer pictures each, say nothing about an extractor."""
@@ -46,13 +49,17 @@ def owners_pictures(home: Home, *, per_label: int, most: int, fraction: float) -
 
 
 def from_files(pictures: Sequence[tuple[Path, str]], *, per_label: int, most: int) -> list[Specimen]:
-    """Pictures of a labelled folder instead, spread over each label; none of them is held out."""
+    """Pictures of a labelled folder instead, spread over each label and over the labels; none of them is held out."""
     by_label: dict[str, list[Path]] = defaultdict(list)
     for path, label in pictures:
         by_label[label].append(path)
-    share = min(per_label, max(FEWEST_PICTURES, most // max(len(by_label), 1)))
-    chosen = []
-    for label, paths in by_label.items():
-        step = max(1, len(paths) // share)
-        chosen += [Specimen(path, label, held_out=False) for path in paths[::step][:share]]
-    return chosen
+    labels = _spread(list(by_label), most // FEWEST_PICTURES)
+    share = min(per_label, max(FEWEST_PICTURES, most // max(len(labels), 1)))
+    return [
+        Specimen(path, label, held_out=False) for label in labels for path in _spread(by_label[label], share)
+    ]
+
+
+def _spread(things: list[_T], most: int) -> list[_T]:
+    """At most so many, from all over a list."""
+    return things[:: max(1, len(things) // most)][:most]

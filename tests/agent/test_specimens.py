@@ -76,3 +76,15 @@ def test_a_folder_gives_pictures_spread_over_each_label() -> None:
     assert len(found) == 16
     assert found[7].path == Path("a/35")
     assert len(from_files(files, per_label=8, most=10)) == 10
+
+
+def test_a_folder_of_many_labels_is_no_more_work() -> None:
+    """Some of the labels are tried then, from first to last, with enough pictures of each."""
+    files = [(Path(f"{label:03}/{number}"), f"{label:03}") for label in range(300) for number in range(9)]
+
+    found = from_files(files, per_label=8, most=100)
+
+    assert len(found) == 100
+    labels = [one.label for one in found]
+    assert {labels.count(label) for label in labels} == {4}
+    assert (labels[0], labels[-1] > "250") == ("000", True)
