@@ -210,6 +210,20 @@ def test_rolling_back_helps_where_the_file_of_the_extractor_is_gone(
     assert answered(running, tmp_path) == ("cat", 1)
 
 
+def test_no_more_than_two_engines_are_there(running: Bench, tmp_path: Path) -> None:
+    """Asking old versions of several extractors starts one after the other, and ends each; restarts are summed up."""
+    running.engines[0].restarts = 3
+    for name in ("mirror", "moody"):
+        running.ask("extractor", extractor=name)
+        running.settle()
+
+    for version in (1, 2, 1):
+        assert answered(running, tmp_path, version=version) == ("cat", version)
+
+    assert sum(not engine.ended for engine in running.engines if isinstance(engine, OwnEyes)) == 2
+    assert running.ask("status")["engine"]["restarts"] == 3
+
+
 def test_what_cannot_be_chosen_is_refused(running: Bench) -> None:
     """Unknown names, and any other than the configuration names."""
     with pytest.raises(NotFoundError, match="known are"):

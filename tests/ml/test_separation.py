@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
-from edge_agent.ml.separation import SHRINKAGE, _state, clearly_better, held_out_accuracy, separation
+from edge_agent.ml.separation import (
+    SHRINKAGE,
+    Separation,
+    _state,
+    clearly_better,
+    held_out_accuracy,
+    separation,
+)
 from edge_agent.ml.transforms import signed_root
 
 RNG = np.random.default_rng(4)
@@ -66,6 +73,23 @@ def test_only_a_clear_difference_counts() -> None:
     assert not clearly_better(poor, good)
     assert not clearly_better(good, good)
     assert clearly_better(good, separation(np.ones_like(X), labels))
+
+
+@pytest.mark.parametrize(
+    ("gains", "clear"),
+    [
+        ([0.1] * 40, True),
+        ([0.01] * 40, False),  # sure, and of no use
+        ([2.0, -1.8] * 20, False),  # a tenth on the average, by chance
+        ([0.3, -0.1] * 20, True),
+    ],
+)
+def test_a_clear_difference_is_neither_chance_nor_little(gains: list[float], clear: bool) -> None:
+    """By the loss of each picture: the mean gain is more than 0.02 and more than 1.96 of its standard errors."""
+    other = Separation(40, 2, 0.5, None, 2.0, (2.0,) * 40)
+    one = Separation(40, 2, 0.5, None, 2.0, tuple(2.0 - gain for gain in gains))
+
+    assert clearly_better(one, other) is clear
 
 
 def test_held_out_samples_are_asked_of_the_others() -> None:

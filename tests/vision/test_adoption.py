@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from edge_agent.cli.pictures import write_pictures
 from edge_agent.errors import ExtractorError
 from edge_agent.ml.separation import Separation
 from edge_agent.vision.adoption import Adoption, Tried, adopt, chosen
-from edge_agent.vision.audition import AuditionAnswer, AuditionQuestion, CutCheck, hear
+from edge_agent.vision.audition import AuditionAnswer, AuditionQuestion, CutCheck, Performance, hear
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.inspection import inspect_model
 from edge_agent.vision.preprocessing import load_card
@@ -169,6 +170,31 @@ def test_what_the_file_speaks_for_gives_way_only_to_what_is_clearly_better() -> 
     assert "quantised with the wrong pictures" in warnings[0]
     assert chosen([first, much], evidence="") == (much, [])
     assert "close decision" in chosen([first, little], evidence="range")[1][0]
+
+
+@pytest.mark.parametrize("first", ["RGB", "BGR"])
+def test_blue_comes_first_where_pictures_are_told_apart_so(
+    testdata: Path, tmp_path: Path, drawn: Pictures, first: str
+) -> None:
+    """It is tried after the scalings, written into the card when it is clearly better, and warned of."""
+    labels = sorted({label for _, label in drawn})
+    rng = np.random.default_rng(0)
+
+    def wanting(question: AuditionQuestion) -> AuditionAnswer:
+        performances = []
+        for card in question.cards:
+            X = rng.normal(size=(len(drawn), card.n_features)).astype(np.float32)
+            for row, (_, label) in zip(X, drawn, strict=True):
+                row[labels.index(label)] += 30.0 * (card.input.color == first)
+            performances.append(Performance(features=X.tobytes(), milliseconds=1.0))
+        return AuditionAnswer(seen=tuple(range(len(drawn))), performances=tuple(performances))
+
+    found = inspect_model((testdata / "models" / QUICK).read_bytes())
+    made = adopt(found, tmp_path / "it.tflite", "it", drawn, source=QUICK, hear=wanting)
+
+    assert made.card.input.color == first
+    assert any("blue comes first" in text for text in made.warnings) is (first == "BGR")
+    assert any(one["color"] == "BGR" for one in made.document["decided"]["tried"])
 
 
 @pytest.mark.parametrize(
