@@ -28,13 +28,6 @@ REQUIREMENTS = {
 STILL_OPEN = {
     "A2",
     "A4",
-    "B1",
-    "B2",
-    "B3",
-    "B4",
-    "B5",
-    "B6",
-    "B7",
     "C1",
     "C2",
     "C3",
@@ -47,7 +40,6 @@ STILL_OPEN = {
     "E3",
     "E4",
     "E5",
-    "E7",
 }
 """Neither shown nor explained yet.  It only shrinks."""
 
