@@ -1010,7 +1010,7 @@ def test_twelve_thousand_files(bench, clock):
 
 @pytest.mark.slow
 def test_events_lost_while_the_interpreter_stands_still(tmp_path):
-    """B1: of 12,000 files that arrive while no Python code can run for six seconds, each is found, once, in a minute."""
+    """B1: of 12,000 files that arrive while no Python code runs for six seconds, each is found, once, in a minute."""
     bell = threading.Event()
     folder = DropFolder(DropFolderConfig(settle_seconds=1.0), tmp_path / "drop", doorbell=bell.set)
     folder.open()
