@@ -80,8 +80,14 @@ class Home:
     def make(self) -> None:
         """Create the directory for its owner only.
 
-        Raises `HomeError` when it cannot be created or written to.
+        Raises `HomeError` when it cannot be created or written to, or its path is no text, which other processes and
+        JSON need.
         """
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(self.path).decode("utf-8", "replace")
+            raise HomeError(f"{shown}: its path is not UTF-8; choose another with --home") from None
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except FileExistsError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,7 @@ def add(
                 place / f"{name}.tflite",
                 name,
                 specimens,
-                source=path.name,
+                source=os.fsencode(path.name).decode("utf-8", "replace"),  # a card is read as UTF-8
                 runtime=config.extractor.runtime,
                 threads=config.extractor.threads,
             )
@@ -284,7 +285,12 @@ def _inspected(path: Path) -> Inspection:
 def _name(path: Path, given: str | None) -> str:
     name = given if given is not None else re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")[:64]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UserError(f"{name!r} is no name for an extractor; letters, digits, dots and dashes make one")
+        wrong = (
+            f"{name!r} is no name for an extractor"
+            if given is not None
+            else f"{path}: no name can be made of this"
+        )
+        raise UserError(f"{wrong}; letters, digits, dots and dashes make one: say --name NAME")
     return name
 
 

@@ -104,7 +104,7 @@ def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) ->
             f" learned from {counted(version.n_samples, 'picture')}, {judged(facts['accuracy'], facts['held_out'])}"
         )
     if not tally.published:
-        reason = tally.refusal or facts["no_update_because"]
+        reason = tally.refusal or facts["no_update_because"] or "the update failed, see below"
         answers = f"version {facts['version']} answers" if facts["version"] else "none answers yet"
         click.echo(f"no new version: {reason}; {answers}")
     _complain_of(facts)

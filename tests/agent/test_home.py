@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def test_what_is_no_directory_is_refused(tmp_path: Path, place: str) -> None:
         Home(tmp_path / place).make()
     with pytest.raises(HomeError, match="is a file, not a directory"):
         Home(tmp_path / "file").make()
+
+
+def test_a_path_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Half of the agent could live there, and the other half could not say so: nothing is made."""
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+
+    with pytest.raises(HomeError, match=r"caf\ufffd: its path is not UTF-8.*--home"):
+        Home(path).make()
+    assert not path.exists()
 
 
 def test_a_directory_that_cannot_be_made_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,25 @@ def test_a_refused_file_can_be_inspected(run, show, testdata: Path) -> None:
     assert "refused" in run("extractors", "inspect", testdata / "models/odd/litert_add.tflite")[1]
     assert run("extractors", "inspect", "nothing")[0] == 2
     assert run("extractors", "compare", "nothing")[0] == 2
+
+
+@pytest.mark.parametrize("file", [b"caf\xe9.tflite", "日本語.tflite".encode()], ids=["no text", "no letters"])
+def test_any_name_of_a_file_will_do(
+    run, show, testdata: Path, tmp_path: Path, pictures: Path, file: bytes
+) -> None:
+    """A card can be read whatever its file was called; where no name can be made of that, one is asked for."""
+    model = tmp_path / os.fsdecode(file)
+    model.write_bytes((testdata / "models" / EMBEDDER).read_bytes())
+
+    if not re.match(rb"[a-z]", file):
+        status, _, err = run("extractors", "add", model, "--pictures", pictures)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "no name can be made of this" in err
+        assert "--name NAME" in err
+    show("extractors", "add", model, "--name", "mine", "--pictures", pictures)
+
+    [mine] = [row for row in show("extractors", "list") if row["name"] == "mine"]
+    assert mine["error"] is None
 
 
 def test_a_useless_extractor_is_added_only_when_its_owner_insists(
