@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.cli.pictures import write_pictures
+from edge_agent.default_plugins.extractors import CARD_PATH
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "docs" / "extractors.md").read_text(encoding="utf-8")
@@ -44,10 +46,22 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, testdata: Path) -> None:
     shutil.copy(testdata / "models" / MODEL, tmp_path / "mobilenet.tflite")
     agent(home, "run", "--once")
 
+    old = home / "extractors" / "old"
+    shutil.copytree(CARD_PATH.parent, old)
+    card = json.loads((old / CARD_PATH.name).read_bytes())
+    (old / "old.json").write_text(json.dumps({**card, "name": "old"}))
     said = {command: agent(home, *command.split()[1:]) for command in COMMANDS}
 
-    assert {command.split()[2] for command in COMMANDS} == {"list", "inspect", "add", "compare", "use"}
+    assert {command.split()[2] for command in COMMANDS} == {
+        "list",
+        "inspect",
+        "add",
+        "compare",
+        "use",
+        "remove",
+    }
     assert "of your own" in said["edge-agent extractors compare"]
     assert "mine is used from now on" in said["edge-agent extractors use mine"]
+    assert not old.exists()
     agent(home, "run", "--once")
     assert '"extractor": "mine"' in agent(home, "versions", "--json")

@@ -66,7 +66,7 @@ STOREYS = """
     plugin_host
     mailbox
     agent.dropfolder | agent.traces | agent.refusals | agent.verdict
-    agent.checkup | agent.specimens
+    agent.checkup | agent.removal | agent.specimens
     agent.sight
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     agent.limits

@@ -160,8 +160,13 @@ class Answers:
             raise NotFoundError(
                 f"there is no version {to}; versions that learned from something forgotten are removed"
             )
+        wanted, known = self._registry.get(to), self._sight.knows
+        if known(previous.extractor_fingerprint) and not known(wanted.extractor_fingerprint):
+            raise UserError(
+                f"version {to} was made with an extractor that is not here any more: it could not answer"
+            )
         stored = {sample.digest for sample in self._store.list()}
-        forgotten = sum(digest not in stored for digest in learned_samples(self._registry.get(to)))
+        forgotten = sum(digest not in stored for digest in learned_samples(wanted))
         if forgotten:
             raise UserError(
                 f"version {to} learned from samples that were forgotten since ({forgotten}); it is not served again"

@@ -152,6 +152,14 @@ class Sight:
                     raise
         return False
 
+    def knows(self, fingerprint: str) -> bool:
+        """Whether the extractor of a version of this fingerprint is here; nothing is started."""
+        facts = self._engine.facts
+        here = {fingerprint_start(card) for card in (self.card, *self._known().values())}
+        return any(
+            same_extractor(fingerprint, one) for one in here | ({facts.fingerprint} if facts else set())
+        )
+
     def rest(self, fingerprint: str) -> None:
         """End the other engine unless the version that answers, which has this fingerprint, needs it."""
         if self._engine.facts is not None and same_extractor(fingerprint, self._engine.facts.fingerprint):

@@ -273,6 +273,25 @@ def use(settings: Settings, name: str, *, as_json: bool) -> None:
         )
 
 
+@extractors.command()
+@click.argument("name")
+@click.option("--anyway", is_flag=True, help="Remove it although versions kept to roll back to need it.")
+@json_option
+@click.pass_obj
+def remove(settings: Settings, name: str, *, anyway: bool, as_json: bool) -> None:
+    """Remove the extractor NAME that was added, unless it is in use."""
+    from edge_agent.agent.asking import is_running
+    from edge_agent.agent.removal import remove_extractor
+
+    home, (_, registered) = Home(settings.home), every_card(settings)
+    looking = settings.ask("status")["extractor"]["name"] if is_running(settings.home) else ""
+    remove_extractor(home, settings.config, name, registered, looking=looking, anyway=anyway)
+    if as_json:
+        print_json({"extractor": name, "removed": str(card_path(home, name).parent)})
+    else:
+        click.echo(f"{name} is removed: {card_path(home, name).parent}")
+
+
 def _inspected(path: Path) -> Inspection:
     from edge_agent.vision.inspection import inspect_model
 

@@ -189,6 +189,8 @@ def test_older_versions_answer_with_the_extractor_they_were_made_with(running: B
     assert answered(running, tmp_path)[1] == newest
     with pytest.raises(NoModelError, match="not here any more"):
         answered(running, tmp_path, version=2)
+    with pytest.raises(UserError, match="not here any more"):
+        running.ask("rollback", to=2)
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -197,3 +197,20 @@ def test_an_extractor_is_chosen(run, show, tmp_path: Path, testdata: Path, pictu
     status, _, err = run("extractors", "use", "efficientnet-lite0-int8")
     assert status == 2
     assert "goes first" in err
+
+
+def test_an_extractor_is_removed(run, show, tmp_path: Path, testdata: Path, pictures: Path) -> None:
+    """Not while it is used; then its folder goes, and `list` knows it no more."""
+    show("extractors", "add", testdata / "models" / EMBEDDER, "--name", "small", "--pictures", pictures)
+    show("extractors", "use", "small")
+    status, _, err = run("extractors", "remove", "small")
+    assert status == 2
+    assert "choose another first" in err
+    show("extractors", "use", "efficientnet-lite0-int8")
+
+    removed = show("extractors", "remove", "small")
+
+    assert removed["extractor"] == "small"
+    assert not Path(removed["removed"]).exists()
+    assert [row["name"] for row in show("extractors", "list")] == ["efficientnet-lite0-int8"]
+    assert "those that were: none" in run("extractors", "remove", "small")[2]
