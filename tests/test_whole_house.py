@@ -19,7 +19,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edge_agent.agent.asking import is_running
+from edge_agent.agent.asking import is_running, session
+from edge_agent.agent.extractors import BUILT_IN
+from edge_agent.default_plugins.extractors import CARD_PATH
+from edge_agent.vision.preprocessing import load_card
 
 pytestmark = pytest.mark.slow
 
@@ -218,6 +221,66 @@ class TestDaemon:
         assert done.returncode == 2
         assert str(daemon.process.pid) in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+class TestExtractors:
+    @pytest.mark.timeout(600)
+    def test_another_extractor_is_used_while_the_daemon_answers(
+        self, testdata: Path, grocery: Path, daemon: Daemon
+    ) -> None:
+        """No question fails on the way: a bad one is refused by the gate, a good one is published, and back it goes.
+
+        The version that answers does so with the extractor it was made with, in an engine of its own.
+        """
+        copy_training(grocery, daemon.drop, per_label=5)
+        run("--home", daemon.home, "run", "--once")
+        daemon.ask(
+            "extractors", "add", testdata / "models" / "mlptiny_resnet8_cifar10_int8.tflite", "--name", "bad"
+        )
+        # As good as the one in use, whatever chance does to fifty pictures, and another one all the same.
+        daemon.ask("extractors", "add", load_card(CARD_PATH).path, "--name", "good")
+        daemon.start()
+        picture = sorted(grocery.glob("kiwi/train_*"))[0]
+        answered: list[int] = []
+
+        def answers(true: Callable[[], bool]) -> Callable[[], bool]:
+            """Ask in the meantime."""
+
+            def look() -> bool:
+                with session(daemon.home, pytest.fail) as ask:
+                    (said,) = ask("predict", {"names": ["kiwi"]}, files=[os.open(picture, os.O_RDONLY)])
+                assert said["label"] == "kiwi", said
+                answered.append(said["version"])
+                return true()
+
+            return look
+
+        def engines() -> int:
+            assert daemon.process is not None
+            children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children")
+            return len(children.read_text().split())
+
+        daemon.ask("extractors", "use", "bad")
+        wait_until(
+            answers(lambda: (daemon.status()["last_update"] or {}).get("state") == "refused"), "the gate", 120
+        )
+        assert set(answered) == {1}
+        assert engines() == 2
+
+        daemon.ask("extractors", "use", "good")
+        wait_until(answers(lambda: daemon.status()["version"] == 2), "a version of the other one", 120)
+        assert set(answered) == {1, 2}
+        assert [row["extractor"] for row in daemon.ask("versions")] == ["good", BUILT_IN]
+        wait_until(lambda: engines() == 1, "the engine that nobody needs to end")
+        assert daemon.ask("status")["unusable"] == 0
+
+        daemon.ask("extractors", "remove", "bad")
+        refused = run("--home", daemon.home, "extractors", "remove", "good", check=False)
+        assert (refused.returncode, "is in use" in refused.stderr) == (2, True)
+        daemon.ask("rollback")
+        answered.clear()
+        assert answers(lambda: True)()
+        assert answered == [1]
 
 
 class TestKills:

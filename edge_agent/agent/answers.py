@@ -163,11 +163,9 @@ class Answers:
         wanted, known = self._registry.get(to), self._sight.knows
         if known(previous.extractor_fingerprint) and not known(wanted.extractor_fingerprint):
             raise UserError(
-                f"version {to} was made with an extractor that is not here any more: it could not answer"
+                f"version {to} could not answer: the extractor it was made with is not here any more"
             )
-        stored = {sample.digest for sample in self._store.list()}
-        forgotten = sum(digest not in stored for digest in learned_samples(wanted))
-        if forgotten:
+        if forgotten := len(set(learned_samples(wanted)) - {sample.digest for sample in self._store.list()}):
             raise UserError(
                 f"version {to} learned from samples that were forgotten since ({forgotten}); it is not served again"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from edge_agent.agent.verdict import MIN_JUDGES
 from edge_agent.errors import DamagedError
 from edge_agent.ml.contradictions import contradiction, unlearned
 from edge_agent.ml.evidence import evidence
+from edge_agent.ml.fits.lda import LDAFit
 from edge_agent.ml.fits.protocol import FitData
 from edge_agent.ml.label_errors import leave_one_out
 from edge_agent.ml.model import MLModel
@@ -33,6 +35,8 @@ MOST_AT_ONCE = 1500
 """Where the method that learns cannot take samples back, another does, with no more than these in memory."""
 
 Matrix = NDArray[np.float64]
+Asked = tuple[Sequence[str], Callable[[Sequence[str], NDArray[np.float32]], Matrix]]
+"""The labels somebody knows, and the answers [n, C of them] to digests and their features [n, D]."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,11 @@ def judge(
     A version that fails when it is asked keeps nobody from another one: it is judged without it, and `unasked` says
     why.
     """
+    anew = serving is not None and before is not None
     if before is not None and not before:
         serving = before = None  # nothing is stored of what the current version sees
     try:
-        return _judged(candidate, current, serving, sample_of, before)
+        return _judged(candidate, current, serving, sample_of, before, anew=anew)
     except UnsoundError as error:
         log.warning("the version that answers cannot be asked: %s", error, exc_info=True)
         return _judged(candidate, current, None, sample_of, unasked=str(error))
@@ -74,8 +79,10 @@ def _judged(
     sample_of: Callable[[str], Sample | None],
     before: TrainingSet | None = None,
     *,
+    anew: bool = False,
     unasked: str = "",
 ) -> Evaluation:
+    """`anew`: the current version sees with another extractor, which saw nothing of what is new."""
     model, samples, parts = candidate.model, candidate.samples, candidate.parts
     stored, then = dict(samples), learned_by(current) if current else {}
     held_out = judges(parts.held_out, set(parts.training) | set(then if serving or unasked else ()))
@@ -93,32 +100,44 @@ def _judged(
     provider = samples.provider(parts.training)
     found = evidence(model.head, lambda rows: provider.arrays(rows)[0], provider.labels)
     evaluation = replace(evaluation, evidence=found, unasked=unasked)
-    if current is None or not (serving or unasked) or not then:
+    if current is None or not (serving or unasked or anew) or not then:
         return evaluation
     changed = [digest for digest in parts.training if then.get(digest) != stored[digest]]
     kept = [digest for digest in parts.training if then.get(digest) == stored[digest]]
+    same = [digest for digest in kept if digest in seen] if before else kept
     few = evaluation.common is None or evaluation.common.count < MIN_JUDGES
-    if before:
-        kept = [digest for digest in kept if digest in seen][:MOST_KEPT]
-        learned = _on_kept(candidate, serving, kept, before) if few and serving else None
-        return replace(evaluation, learned=learned)
+    learned = _on_kept(candidate, serving, same[:MOST_KEPT], before or samples) if few and serving else None
     known = {digest: sample for digest in held_out[:MOST_KEPT] if (sample := sample_of(digest)) is not None}
     changed += [digest for digest, sample in known.items() if sample.added_at > current.created]
-    return replace(
-        evaluation,
-        suspicion=_suspicion(candidate, serving, then, changed[:MOST_CHANGED], sample_of),
-        learned=_on_kept(candidate, serving, kept[:MOST_KEPT], samples) if few and serving else None,
-    )
+    asked: Asked | None = None
+    if anew:
+        asked = _stand_in(samples, kept)
+    elif serving:
+        asked = serving.classes, partial(_of_current, serving, then)
+    suspicion = _suspicion(candidate, asked, changed[:MOST_CHANGED], sample_of)
+    return replace(evaluation, suspicion=suspicion, learned=learned)
+
+
+def _stand_in(samples: TrainingSet, kept: Sequence[str]) -> Asked | None:
+    """What speaks for a version of another extractor: discriminant analysis of what both learned, as it is seen now."""
+    if not kept:
+        return None
+    X, labels = samples.provider(kept[:: 1 + (len(kept) - 1) // MOST_AT_ONCE]).arrays(slice(None))
+    classes = tuple(sorted(set(labels)))
+    y = np.array([classes.index(one) for one in labels], dtype=np.intp)
+    fit = LDAFit.begin(FitData(X, y, classes), {}, 0)
+    fit.step()
+    head = fit.head()
+    return head.classes_, lambda _changed, Y: np.array(head.predict_proba(Y), dtype=np.float64)
 
 
 def _suspicion(
     candidate: Trained,
-    serving: MLModel | None,
-    then: Mapping[str, str],
+    asked: Asked | None,
     changed: Sequence[str],
     sample_of: Callable[[str], Sample | None],
 ) -> Suspicion | None:
-    """What the candidate without each of these, and the current version, say of their labels."""
+    """What the candidate without each of these, and the current version if it can be asked, say of their labels."""
     if not changed:
         return Suspicion(0, None, 1.0, ())
     classes = candidate.model.classes
@@ -127,8 +146,9 @@ def _suspicion(
         return None
     y = np.array([classes.index(label) for label in labels], dtype=np.intp)
     opinions = [_of_candidate(candidate, changed, X, labels)]
-    if serving:
-        opinions.append(_aligned(_of_current(serving, then, changed, X), serving.classes, classes, labels))
+    if asked is not None:
+        known, says = asked
+        opinions.append(_aligned(says(changed, X), known, classes, labels))
     said = [one for one in opinions if one is not None]
     if not said:
         return None

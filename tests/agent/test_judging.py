@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -175,6 +177,34 @@ def test_learned_pictures_that_are_given_wrong_labels_are_refused(bench: Bench) 
     bench.settle()
     assert bench.ask("status")["last_update"]["state"] == "published"
     assert bench.ask("status")["version"] == 3
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_wrong_labels_are_noticed_while_the_extractor_changes(bench: Bench, *, kept: bool) -> None:
+    """What was learned before speaks of them as the new one sees it; also where nothing is left of what that saw.
+
+    Corrected they are learned, and honest pictures were never a reason.
+    """
+    bench.open()
+    teach(bench)
+    drop_poison(bench)
+    bench.close()
+    if not kept:
+        with contextlib.closing(sqlite3.connect(bench.home / "agent.db")) as database, database:
+            database.executescript("DELETE FROM features; UPDATE samples SET seen = 0")
+    bench.open(fingerprint="fake:2")
+    bench.settle()
+
+    status = bench.ask("status")
+    assert (status["version"], status["refused"]["basis"]) == (1, "labels")
+    assert "look like 'cat'" in status["refused"]["reason"]
+    found = json.loads(refused_file(bench).read_text())["suspicion"]["samples"]
+    assert {one["name"] for one in found} <= {f"cat-{i}.jpg" for i in (107, 108, 109)}
+    for one in bench.ask("samples"):
+        if one["source"].startswith("cat") and one["label"] != "cat":
+            bench.ask("relabel", digest=one["digest"], label="cat")
+    bench.settle()
+    assert evaluation(bench, 2)["decision"]["basis"] != "labels"
 
 
 def test_what_is_forgotten_is_gone_from_the_refusal(bench: Bench) -> None:
