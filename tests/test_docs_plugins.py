@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import sys
 import time
 import tomllib
@@ -157,28 +158,49 @@ def test_all_code_has_a_name():
     }
 
 
+def follow(place, chapter: str) -> list[str]:
+    """Do what a chapter of the guide says, one command and file after the other; what each command said."""
+    text = GUIDE.read_text(encoding="utf-8").partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]
+    write_pictures(place.folder / "pictures", per_label=4, seed=2, labels=["mug", "key"])
+    said = []
+    for language, code in re.findall(r"^```(sh|c|python|toml)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        if language == "sh":
+            said += [place.run("sh", "-ec", line) for line in code.splitlines()]
+            continue
+        name = code.split()[1].rstrip(":")  # behind the sign of a remark
+        assert (place.folder / name).exists() == (language == "python"), name
+        (place.folder / name).write_text(code, encoding="utf-8")
+    return said
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_works_as_it_stands(place):
     """Its commands and files, one after the other, in an environment of their own: from nothing to predictions."""
-    tutorial = GUIDE.read_text(encoding="utf-8").partition("\n## A listener by hand\n")[0]
-    write_pictures(place.folder / "pictures", per_label=4, seed=2, labels=["mug", "key"])
-    said = []
-    for language, name, text in re.findall(
-        r"^```(sh|python|toml)\n(?:# (\S+)\n)?(.*?)^```", tutorial, re.DOTALL | re.MULTILINE
-    ):
-        if language == "sh":
-            said += [place.run("sh", "-ec", line) for line in text.splitlines()]
-        else:
-            assert (place.folder / name).exists() == (language == "python"), name
-            (place.folder / name).write_text(text, encoding="utf-8")
+    said = follow(place, "From nothing to a working plugin in ten minutes")
 
-    assert any("version 1 published" in one for one in said), said
     assert "colours" in said[3]
     assert "passed" in said[2]
     assert "passed" in said[4]
     assert re.search(r"^extractor +colours$", said[-1], re.MULTILINE)
     assert said[-2].count("mug") >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_tutorial_of_a_delegate_works_as_it_stands(place):
+    """From C to a delegate that is chosen, runs a step of the model, agrees with the CPU, and answers."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed, so no delegate can be built")
+
+    said = follow(place, "From nothing to a working delegate in ten minutes")
+
+    assert "passed" in said[4]
+    assert "library missing" in said[5]
+    for table in (said[7], said[-1]):
+        assert re.search(r"^mychip +mychip +yes +[\d.]+ +1\.0000 +1 of 60 +yes$", table, re.MULTILINE)
+    assert said[-2].count("mug") >= 4
+    assert json.loads((place.folder / "chip" / "status.json").read_text())["delegate"]["name"] == "mychip"
 
 
 @pytest.mark.slow
