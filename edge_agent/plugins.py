@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,15 @@ from edge_agent.hookspecs import HOOK_NAMES, PROJECT, Hooks
 from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginReport, guest
 from edge_agent.sections import convert_section, is_section, suggest
 
-__all__ = ["PluginHost", "PluginReport", "load_plugins", "make_plugin", "settings_problems"]
+__all__ = [
+    "PluginHost",
+    "PluginReport",
+    "load_plugins",
+    "make_plugin",
+    "settings_problems",
+    "without_problems",
+    "without_problems",
+]
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +109,21 @@ def settings_problems(
     except PluginError as error:
         return [str(error)]
     return []
+
+
+def without_problems(
+    config: PluginsConfig, problems: Iterable[str], entry_points: Iterable[metadata.EntryPoint] | None = None
+) -> tuple[PluginsConfig, list[str]]:
+    """A configuration that loads what has no `problems`, and the names of the installed plugins that have some."""
+    installed = {
+        entry.name
+        for entry in (metadata.entry_points(group=PROJECT) if entry_points is None else entry_points)
+    }
+    wrong = {found[1] for line in problems if (found := re.match(r"plugins\.([^.:]+)", line))}
+    left_out = sorted(wrong & installed - set(config.disabled))
+    disabled = tuple(sorted((set(config.disabled) | wrong) & installed))
+    settings = {name: table for name, table in config.settings.items() if name not in wrong}
+    return PluginsConfig(disabled=disabled, settings=settings), left_out
 
 
 def _unknown_names(config: PluginsConfig, found: Mapping[str, metadata.EntryPoint]) -> list[str]:

@@ -12,7 +12,7 @@ from edge_agent.config import PluginsConfig
 from edge_agent.errors import ConfigError, PluginError
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, QUESTIONS, Hooks, hookimpl
 from edge_agent.ml.update import TrainingEvent
-from edge_agent.plugins import PluginReport, load_plugins, settings_problems
+from edge_agent.plugins import PluginReport, load_plugins, settings_problems, without_problems
 
 PATIENCE = 10.0
 
@@ -176,6 +176,20 @@ def test_problems_of_settings_are_told_without_raising(guests):
     guests.add("bad", "import no_such_library_anywhere")
     (line,) = settings_problems(wrong, guests.entry_points)
     assert line.startswith("plugin 'bad': importing it: ModuleNotFoundError")
+
+
+def test_plugins_without_problems_can_be_loaded_without_the_others(guests):
+    """A plugin with a wrong table, and names that nobody has, are left out; the others stay as they were."""
+    for name in ("good", "bad", "off"):
+        guests.add(name, LISTENER)
+    wrong = PluginsConfig(disabled=("off", "nobody"), settings={"bad": {"a": 1}, "none": {}})
+    problems = settings_problems(wrong, guests.entry_points)
+    assert len(problems) == 3
+
+    sound, left_out = without_problems(wrong, problems, guests.entry_points)
+
+    assert (sound, left_out) == (PluginsConfig(disabled=("bad", "off")), ["bad"])
+    assert settings_problems(sound, guests.entry_points) == []
 
 
 def test_registration_that_returns_something_is_refused(guests):

@@ -73,6 +73,22 @@ class Settings:
 
         return load_plugins(self.config.plugins, built_in=[*built_in_plugins(self.config), *extra])
 
+    def plugins_that_load(self) -> tuple[PluginHost, list[str], list[str]]:
+        """The plugins whose settings are right, the problems of the others, and the names of these.
+
+        Raises `ConfigError` for the configuration itself, and `PluginError`.
+        """
+        from edge_agent.default_plugins import built_in_plugins
+        from edge_agent.errors import ConfigError
+        from edge_agent.plugins import load_plugins, without_problems
+
+        try:
+            return self.plugins(), [], []
+        except ConfigError as error:
+            sound, left_out = without_problems(self.config.plugins, error.problems)
+            host = load_plugins(sound, built_in=built_in_plugins(self.config))
+            return host, list(error.problems), left_out
+
     def plugin_commands(self, taken: Container[str]) -> dict[str, click.Command]:
         """Commands that plugins add; a name that is taken is refused by name."""
         from edge_agent.errors import PluginError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edge_agent.agent.accelerating import delegate_problems
 from edge_agent.agent.extractors import known_extractors
 from edge_agent.agent.home import Home
 from edge_agent.agent.stages import setup_problems
@@ -51,22 +52,7 @@ def config() -> None:
 def check(settings: Settings, file: str | None, *, as_json: bool) -> None:
     """Report every problem of the configuration at once, each with its path."""
     checked = Settings(str(settings.home), file) if file else settings
-    problems: tuple[str, ...] = ()
-    try:
-        plugins = checked.plugins()
-        problems = tuple(
-            setup_problems(
-                Home(checked.home),
-                checked.config,
-                plugins.register_heads(),
-                known_extractors(Home(checked.home), plugins.register_extractors()),
-                checked.drop_folder,
-            )
-        )
-    except ConfigError as error:
-        problems = error.problems
-    except UserError as error:
-        problems = (str(error),)
+    problems = _problems(checked)
     if as_json:
         print_json({"file": str(checked.config_path or ""), "problems": list(problems)})
         if problems:
@@ -75,6 +61,31 @@ def check(settings: Settings, file: str | None, *, as_json: bool) -> None:
         raise ConfigError(problems)
     else:
         click.echo(f"{checked.config_path or 'the built-in defaults'}: no problems")
+
+
+def _problems(checked: Settings) -> tuple[str, ...]:
+    """Every problem; where settings of plugins are wrong, what those plugins bring is left out of the rest."""
+    found: list[str] = []
+    try:
+        plugins, found, left_out = checked.plugins_that_load()
+        try:
+            rest = setup_problems(
+                Home(checked.home),
+                checked.config,
+                plugins.register_heads(),
+                known_extractors(Home(checked.home), plugins.register_extractors()),
+                checked.drop_folder,
+            )
+            rest += delegate_problems(checked.config.extractor, plugins.register_delegates())
+        finally:
+            plugins.close()
+        without = f" (without what {', '.join(left_out)} may bring)" if left_out else ""
+        names = ("known are", "no plugin offers")
+        return (*found, *(line + without * any(words in line for words in names) for line in rest))
+    except ConfigError as error:
+        return (*found, *error.problems)
+    except UserError as error:
+        return (*found, str(error))
 
 
 @config.command()

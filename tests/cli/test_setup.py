@@ -105,6 +105,17 @@ class TestCheck:
         assert "update.quiet: unknown key" in one
         assert "plugins.no-such-plugin: no plugin of this name is installed" in other
 
+    def test_wrong_settings_of_plugins_hide_nothing_else(self, shell: Shell, tmp_path: Path) -> None:
+        """What only the loaded plugins tell, such as which heads and delegates there are, is told with them."""
+        file = tmp_path / "bad.toml"
+        file.write_text(
+            '[plugins.no-such-plugin]\nkey = 1\n[learning]\nhead = "magic"\n[extractor]\nname = "x"\ndelegate = "y"\n'
+        )
+        lines = shell.run("config", "check", file).err.splitlines()
+        keys = ("plugins.no-such-plugin", "extractor.name", "learning.head", "extractor.delegate")
+        assert len(lines) == 4
+        assert all(key in line for key, line in zip(keys, lines, strict=True))
+
     def test_it_checks_the_defaults_without_a_home(self, shell: Shell) -> None:
         """Nothing is needed and nothing is made."""
         assert "no problems" in shell.run("config", "check").out
