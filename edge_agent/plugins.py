@@ -27,7 +27,6 @@ __all__ = [
     "make_plugin",
     "settings_problems",
     "without_problems",
-    "without_problems",
 ]
 
 log = logging.getLogger(__name__)

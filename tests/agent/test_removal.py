@@ -14,6 +14,7 @@ from edge_agent.config import Config, ExtractorConfig
 from edge_agent.default_plugins.extractors import CARD_PATH
 from edge_agent.errors import NotFoundError, UserError
 from edge_agent.store.registry import VersionFacts, VersionRegistry
+from edge_agent.vision.preprocessing import fingerprint_start, load_card
 
 REGISTERED = {BUILT_IN}
 
@@ -46,7 +47,7 @@ def publish(home: Home, extractor: str) -> int:
         labels=("cat",),
         n_features=8,
         n_samples=1,
-        extractor_fingerprint=f"{extractor}:ed1e64f453a683a3:pre1:litert-2:cpu",
+        extractor_fingerprint=f"{fingerprint_start(load_card(card_path(home, extractor)))}litert-2:cpu",
         extractor_name=extractor,
         head="lda",
         agent_version="1",
