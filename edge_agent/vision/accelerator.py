@@ -243,7 +243,9 @@ class Accelerator:
         if best is None:
             told = self._reasons()
             if told and told != self._why:
-                log.warning("the CPU looks at pictures: %s", told)
+                # At the first start with an accelerator nothing is wrong yet; it is tried while the CPU answers.
+                calm = all(verdict.code == "untried" for verdict in self.found.values())
+                log.log(logging.INFO if calm else logging.WARNING, "the CPU looks at pictures: %s", told)
             self._why = told
         else:
             others = "; ".join(

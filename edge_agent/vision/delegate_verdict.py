@@ -34,8 +34,8 @@ Code = Literal[
 ADVICE: dict[Code, str] = {
     "ok": "",
     "untried": "`edge-agent delegates --probe` tries it; a running agent does so by itself",
-    "library-missing": "install the package that has the library",
-    "not-a-library": "the file is damaged or not a shared library; install it again",
+    "library-missing": "once it is installed, a running agent finds it by itself within ten minutes",
+    "not-a-library": "let this user read it; or it is damaged or no shared library, then install it again",
     "wrong-architecture": "install the library that was built for this processor and this Python",
     "symbol-missing": "it is not an external TFLite delegate; look for the file that is",
     "dependency-missing": "install the other library that it needs",

@@ -93,8 +93,8 @@ def test_a_delegate_that_is_known_to_be_fit_answers(board, looks):
     assert (change.previous, change.current, change.is_fallback) == ("cpu", "test", False)
 
 
-def test_one_that_was_never_tried_is_tried_while_the_cpu_answers(board, looks):
-    """The first pictures are the CPU's; then the delegate takes over, between two pictures."""
+def test_one_that_was_never_tried_is_tried_while_the_cpu_answers(board, looks, caplog):
+    """The first pictures are the CPU's; then the delegate takes over, between two pictures; nobody is warned."""
     here = board(known=False)
 
     assert here.engine.start().delegate == "cpu"
@@ -103,6 +103,7 @@ def test_one_that_was_never_tried_is_tried_while_the_cpu_answers(board, looks):
     here.until(lambda: here.serving == "test")
     looks(here.engine, 2)
     assert here.accelerator.fallback_reason is None
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(
