@@ -75,7 +75,8 @@ def check_plugin(
         elif call and hook in QUESTIONS:
             getattr(host, hook)(**example_facts(hook))
         elif call and hook in OBSERVATIONS:
-            _check_told(name, hook, getattr(one, hook))
+            for function in _implementations(one, hook):
+                _check_told(name, hook, function)
     return replace(report, built_in=False)
 
 
@@ -94,6 +95,17 @@ def _check_registered(host: PluginHost, name: str, hook: str) -> None:
 def _built_in_heads() -> list[object]:
     host = load_plugins(PluginsConfig(), built_in=built_in_plugins(Config()), entry_points=[])
     return list(host.register_heads().values())
+
+
+def _implementations(plugin: object, hook: str) -> list[Callable[..., Any]]:
+    """The functions that are marked as a hook, also by another name than their own."""
+    found = []
+    for attribute in dir(plugin):
+        function = getattr(plugin, attribute)
+        marks = getattr(function, f"{PROJECT}_impl", None)
+        if isinstance(marks, dict) and (marks.get("specname") or attribute) == hook:
+            found.append(function)
+    return found
 
 
 def _check_told(name: str, hook: str, function: Callable[..., Any]) -> None:

@@ -52,6 +52,26 @@ def test_a_plugin_that_keeps_the_contract_is_reported():
     assert check_plugin(Recorder()).hooks[0] == "agent_started"
 
 
+class Aside:
+    """A plugin whose functions have names of their own, and of which one answers what is never read."""
+
+    @hookimpl(specname="version_published")
+    def light_up(self, version):
+        assert version
+
+    @hookimpl(specname="version_rolled_back")
+    def go_dark(self):
+        return "dark"
+
+
+def test_a_hook_may_have_a_function_of_another_name():
+    """It is called as the agent would call it."""
+    with pytest.raises(
+        PluginError, match="plugin 'aside': version_rolled_back: expected None, .* got 'dark'"
+    ):
+        check_plugin(Aside, name="aside")
+
+
 def test_all_problems_of_settings_have_their_path():
     """They are those that the owner would be told."""
     with pytest.raises(ConfigError) as caught:
