@@ -67,7 +67,7 @@ class Aside:
 def test_a_hook_may_have_a_function_of_another_name():
     """It is called as the agent would call it."""
     with pytest.raises(
-        PluginError, match="plugin 'aside': version_rolled_back: expected None, .* got 'dark'"
+        PluginError, match=r"plugin 'aside': version_rolled_back: expected None, .* got 'dark'"
     ):
         check_plugin(Aside, name="aside")
 
