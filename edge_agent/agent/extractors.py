@@ -72,6 +72,17 @@ def chosen_name(home: Home, config: Config) -> str:
     return config.extractor.name or read_choice(home) or BUILT_IN
 
 
+def choice_problems(home: Home, config: Config, known: Mapping[str, ExtractorCard]) -> list[str]:
+    """What is wrong with the choice: where it is written, why, and what to do."""
+    if (name := chosen_name(home, config)) in known:
+        return []
+    because = added_cards(home)[1].get(name)
+    why = because or f"no extractor is named {name!r}; known are {', '.join(sorted(known)) or 'none'}"
+    if config.extractor.name:
+        return [f"extractor.name: {why}"]
+    return [f"{home.choice_path}: {why}; `edge-agent extractors use NAME` chooses another one"]
+
+
 def read_choice(home: Home) -> str | None:
     """What was chosen by command; None when nothing was, or it cannot be read."""
     try:

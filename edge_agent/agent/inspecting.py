@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.agent.accelerating import delegate_problems, open_bench
-from edge_agent.agent.extractors import chosen_name, known_extractors
+from edge_agent.agent.extractors import choice_problems, chosen_name, known_extractors
 from edge_agent.agent.home import Home
 from edge_agent.agent.status import read_status
 from edge_agent.config import Config
@@ -59,13 +59,10 @@ def inspect_delegates(
     Raises `ConfigError` for an extractor or a delegate that nobody offers.
     """
     specs = plugins.register_delegates()
-    extractors, name = known_extractors(home, plugins.register_extractors()), chosen_name(home, config)
-    problems = delegate_problems(config.extractor, specs)
-    if name not in extractors:
-        problems.append(f"extractor.name: no extractor is named {name!r}")
-    if problems:
+    extractors = known_extractors(home, plugins.register_extractors())
+    if problems := delegate_problems(config.extractor, specs) + choice_problems(home, config, extractors):
         raise ConfigError(problems)
-    bench = open_bench(home, extractors[name], config.extractor, time.monotonic)
+    bench = open_bench(home, extractors[chosen_name(home, config)], config.extractor, time.monotonic)
     try:
         tflite = bench.card.backend == TFLITE
         found = _tried(bench, specs) if probe and tflite else {one: bench.look(specs[one]) for one in specs}

@@ -16,7 +16,7 @@ from edge_agent.agent.archive import Archive
 from edge_agent.agent.board import Board
 from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.dropfolder import DropFolder
-from edge_agent.agent.extractors import added_cards, choose, chosen_name, known_extractors, write_choice
+from edge_agent.agent.extractors import choice_problems, choose, chosen_name, known_extractors, write_choice
 from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.head_settings import head_problems
 from edge_agent.agent.home import Home
@@ -235,13 +235,7 @@ def setup_problems(
     drop_folder: Path,
 ) -> list[str]:
     """What would keep an agent from working, every problem at once, each with the key it is about."""
-    problems = []
-    if (name := chosen_name(home, config)) not in extractors:
-        known = ", ".join(sorted(extractors)) or "none"
-        because = added_cards(home)[1].get(name)
-        where = "extractor.name" if config.extractor.name else str(home.choice_path)
-        problems.append(f"{where}: {because or f'no extractor is named {name!r}; known are {known}'}")
-    problems += head_problems(config.learning, heads)
+    problems = choice_problems(home, config, extractors) + head_problems(config.learning, heads)
     place, state = drop_folder.resolve(), home.path.resolve()
     if place == state or place in state.parents:
         problems.append(

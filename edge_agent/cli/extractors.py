@@ -13,6 +13,7 @@ import click
 from edge_agent.agent.extractors import (
     added_cards,
     card_path,
+    choice_problems,
     choose,
     chosen_name,
     identity,
@@ -104,6 +105,9 @@ def list_extractors(settings: Settings, *, as_json: bool) -> None:
     for row in rows:
         if row["error"]:
             click.echo(f"{row['name']}: {row['error']}", err=True)
+    if used not in broken:
+        for problem in choice_problems(home, settings.config, cards):
+            click.echo(problem, err=True)
     for name in sorted(set(added) & registered):
         click.echo(f"{name}: a plugin registers this name too; its extractor is the one meant", err=True)
 

@@ -12,12 +12,14 @@ import pytest
 from edge_agent.agent.extractors import (
     BUILT_IN,
     added_cards,
+    choice_problems,
     choose,
     chosen_name,
     identity,
     keep_extractor,
     known_extractors,
     read_choice,
+    write_choice,
 )
 from edge_agent.agent.home import Home
 from edge_agent.config import Config, ExtractorConfig
@@ -123,3 +125,19 @@ def test_a_damaged_choice_is_the_built_in_one(home: Home, text: str) -> None:
 
     assert read_choice(home) is None
     assert chosen_name(home, Config()) == BUILT_IN
+
+
+def test_a_choice_that_is_gone_says_where_it_is_written_and_what_to_do(home: Home) -> None:
+    """A plugin that was uninstalled leaves its extractor's name behind, by command or in the configuration."""
+    card = load_card(CARD_PATH)
+    write_choice(home, "lost")
+
+    [by_command] = choice_problems(home, Config(), {BUILT_IN: card})
+    [configured] = choice_problems(home, Config(extractor=ExtractorConfig(name="away")), {BUILT_IN: card})
+
+    assert by_command == (
+        f"{home.choice_path}: no extractor is named 'lost'; known are {BUILT_IN};"
+        " `edge-agent extractors use NAME` chooses another one"
+    )
+    assert configured == f"extractor.name: no extractor is named 'away'; known are {BUILT_IN}"
+    assert choice_problems(home, Config(), {"lost": card}) == []

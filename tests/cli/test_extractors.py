@@ -158,11 +158,16 @@ def test_any_name_of_a_file_will_do(
 
 
 def test_a_useless_extractor_is_added_only_when_its_owner_insists(
-    show, testdata: Path, pictures: Path
+    run, show, testdata: Path, pictures: Path
 ) -> None:
-    """With --anyway the problems are written into its card."""
+    """Without it there is the reason; with --anyway the problems are written into its card."""
     odd = testdata / "models/odd/mcunetv2_large_224_deadfeatures.tflite"
 
+    status, _, err = run("extractors", "add", odd, "--pictures", pictures)
+    assert status == 2
+    assert "the same whatever it sees" in err
+    assert "(--anyway adds it all the same)" in err
+    assert len(show("extractors", "list")) == 1
     assert show("extractors", "add", odd, "--anyway", "--pictures", pictures)["problems"]
 
 
@@ -214,3 +219,16 @@ def test_an_extractor_is_removed(run, show, tmp_path: Path, testdata: Path, pict
     assert not Path(removed["removed"]).exists()
     assert [row["name"] for row in show("extractors", "list")] == ["efficientnet-lite0-int8"]
     assert "those that were: none" in run("extractors", "remove", "small")[2]
+
+
+def test_an_extractor_that_is_gone_is_told_with_what_to_do(run, tmp_path: Path) -> None:
+    """Where a list shows none in use, and where a table cannot be made."""
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / "extractor.json").write_text('{"name": "lost"}')
+
+    for status, command in ((0, ("extractors", "list")), (2, ("delegates",))):
+        done, _, err = run(*command)
+
+        assert done == status
+        assert "extractor.json: no extractor is named 'lost'" in err
+        assert "`edge-agent extractors use NAME`" in err
