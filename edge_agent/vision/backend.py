@@ -63,7 +63,9 @@ def open_extractor(
         guest.extract(np.full((card.height, card.width, 3), 127, dtype=np.uint8))
     except ExtractorError:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also `sys.exit()`, and what a library in Rust raises when it panics
         raise ExtractorError(f"{_of(card)} failed: {_words(error)}") from error
     return guest
 
@@ -96,7 +98,9 @@ def _backend(card: ExtractorCard) -> Callable[..., Any]:
     module, _, name = card.backend.partition(":")
     try:
         found: Callable[..., Any] = getattr(import_module(module), name)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ExtractorError(
             f"{_of(card)} cannot be loaded: {_words(error)}; install its plugin, and what that needs, where the"
             " agent is installed"
@@ -123,5 +127,5 @@ def _of(card: ExtractorCard) -> str:
     return f"extractor {card.name!r}: its backend {card.backend!r}"
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")

@@ -58,6 +58,7 @@ class Child:
         self._monotonic = monotonic
         self.failure: Code = "refused"
         """Why it did not get ready, once `ready` or `look` has raised."""
+        self._name = card.name
         self._first_bytes = 0
         self._looks = 0
         self._tail = b""
@@ -115,7 +116,9 @@ class Child:
         if ready is None:
             self.failure = "hung"
             how = self._ended_how(patience_seconds=0)
-            raise EngineError(f"the engine did not start within {timeout_seconds:g} seconds ({how})")
+            raise EngineError(
+                f"the engine with {self._name} did not start within {timeout_seconds:g} seconds ({how})"
+            )
         return ready
 
     def look(self, timeout_seconds: float = 0.0) -> wire.Ready | None:
@@ -138,7 +141,7 @@ class Child:
             how = self._ended_how()
             if how.startswith("exit"):
                 self.failure = "exited"
-            raise EngineError(f"the engine ended before it was ready ({how})") from None
+            raise EngineError(f"the engine with {self._name} ended before it was ready ({how})") from None
         finally:
             if failed:
                 self.end()

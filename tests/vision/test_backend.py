@@ -72,6 +72,8 @@ def test_a_notice_is_told_loudly(make_engine: MakeEngine, caplog: pytest.LogCapt
     [
         ("Unopened", "/nowhere/means.abacus: the abacus has no beads"),
         ("Defective", "extractor 'means': its backend 'backends:Defective' failed: KeyError: 'beads\\nare missing'"),
+        ("Exiting", "its backend 'backends:Exiting' failed: SystemExit: 3"),
+        ("Panicking", "its backend 'backends:Panicking' failed: Panic: index out of bounds"),
         ("Forgetful", "extractor 'means': its backend 'backends:Forgetful': `delegate` is None; expected str"),
         ("Nameless", "`fingerprint` is 'abacus'; expected one that edge_agent.vision.preprocessing.fingerprint_of"),
         ("Doubles", "gave float64 (6,); expected features float32 (6,)"),

@@ -394,7 +394,7 @@ def test_start_failures_name_the_reason(
         (make_engine(worker_module="failing_worker"), r"exit status 3: libaccelerator\.so: no such device"),
         (
             make_engine(worker_module="silent_worker", extractor=patience),
-            "did not start within 0.3 seconds",
+            f"the engine with {card.name} did not start within 0.3 seconds",
         ),
         (make_engine(python=str(tmp_path / "python")), "cannot be started"),
     ):

@@ -39,6 +39,24 @@ class Unopened(Means):
         raise ExtractorError(f"{card.path}: the abacus has no beads")
 
 
+class Exiting(Means):
+    """Wants to end its process."""
+
+    def __init__(self, card: ExtractorCard, *, threads: int) -> None:
+        raise SystemExit(3)
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises: no `Exception`."""
+
+
+class Panicking(Means):
+    """Cannot go on, somewhere deep inside."""
+
+    def __init__(self, card: ExtractorCard, *, threads: int) -> None:
+        raise Panic("index out of bounds")
+
+
 class Defective(Means):
     """Has a mistake in it."""
 
