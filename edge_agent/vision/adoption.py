@@ -173,7 +173,8 @@ def chosen(tried: Sequence[Tried], *, evidence: str) -> tuple[Tried, list[str]]:
     second = max((one for one in tried if one is not best), key=lambda one: one.rank)
     if not clearly_better(best.separation, second.separation):
         warnings.append(
-            f"how pixel values are scaled was a close decision: {best.scaling.name} {_percent(best)},"
+            f"how pixel values are scaled was a close decision with {len(best.separation.losses)} pictures:"
+            f" {best.scaling.name} {_percent(best)},"
             f" {second.scaling.name} {_percent(second)}"
         )
     return best, warnings

@@ -23,6 +23,11 @@ COMPILERS = {
     "DISPATCH_OP": "it was compiled for a Qualcomm, MediaTek or Google accelerator",
 }
 """What files hold that only one accelerator can run."""
+BROUGHT_BY = {
+    "edgetpu-custom-op": ", or have the plugin edge-agent-edgetpu bring what was compiled of an extractor: its README"
+    " says how",
+}
+"""Who can use such files all the same."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,10 @@ def unusable_steps(anatomy: Anatomy) -> str:
         return ""
     for name, why in COMPILERS.items():
         if name in names:
-            return f"{why} ({name}) and holds no steps to look into; add the model as it was before that"
+            plugin = BROUGHT_BY.get(name, "")
+            return (
+                f"{why} ({name}) and holds no steps to look into; add the model as it was before that{plugin}"
+            )
     if any(name.startswith("Flex") for name in names):
         return f"it holds steps of full TensorFlow, which are not built into TFLite: {', '.join(names[:4])}"
     return f"it holds steps that are not built into TFLite: {', '.join(names[:4])}"

@@ -21,7 +21,7 @@ ODD_THAT_ARE_WHOLE = {
 REASONS = {
     "aeq_conv_fc_mnist_1ch.tflite": "one channel",
     "coral_keras_lstm_mnist_ptq.tflite": "which is no picture",
-    "coral_mobilenet_v1_0.25_128_quant_edgetpu.tflite": "compiled for a Coral Edge TPU",
+    "coral_mobilenet_v1_0.25_128_quant_edgetpu.tflite": "edge-agent-edgetpu bring what was compiled",
     "coral_model_invoking_error.tflite": "fake-op-double",
     "coral_split_concat_3in4out.tflite": "it has 3 inputs",
     "coral_split_concat_edgetpu.tflite": "compiled for a Coral Edge TPU",
