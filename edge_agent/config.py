@@ -107,6 +107,12 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
         float,
         Meta(ge=0.5, le=1, description="What an accelerator's features must have to the CPU's to be used."),
     ] = 0.99
+    sandbox: Annotated[
+        Literal["auto", "required", "off"],
+        Meta(
+            description="'auto' shuts in the process that decodes as far as the kernel can; 'required' needs it whole."
+        ),
+    ] = "auto"
 
 
 class LearningConfig(Section, frozen=True, kw_only=True):

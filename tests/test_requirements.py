@@ -28,10 +28,6 @@ REQUIREMENTS = {
 STILL_OPEN = {
     "A2",
     "A4",
-    "C1",
-    "C2",
-    "C3",
-    "C4",
     "C5",
     "D5",
     "D7",

@@ -96,7 +96,7 @@ STOREYS = """
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.contradictions | vision.inspection
     ml.fits.auto | ml.label_errors | ml.evidence | ml.learning_curve | vision.scaling | vision.thumbnail_maker
-    vision.audition | vision.pooling
+    vision.audition | vision.pooling | vision.sandbox
     vision.comparison | vision.cutting | vision.delegate_question | vision.fused_head | vision.fused_input
     vision.model_metadata
     ml.heads.built_in | ml.fits.lda | ml.fits.logistic | ml.fits.perceptron
@@ -137,11 +137,12 @@ STOREYS = """
     agent.board
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
-    vision.picture_metadata
+    vision.picture_metadata | vision.permissions
+    vision.landlock | vision.seccomp
     ml.copies | store.lock | store.digests | store.whole_file | vision.thumbnails | vision.wire | ml.feature_source
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
-    vision.delegate_spec | vision.delegate_verdict
+    vision.confinement | vision.delegate_spec | vision.delegate_verdict | vision.kernel | vision.syscalls
     config | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
     errors
@@ -208,6 +209,7 @@ ENGINE_SIDE = (
     "edge_agent.vision.images",
     "edge_agent.vision.performance",
     "edge_agent.vision.runtime",
+    "edge_agent.vision.sandbox",
     "edge_agent.vision.signatures",
     "edge_agent.vision.thumbnail_maker",
     "edge_agent.vision.trainable",

@@ -6,6 +6,8 @@ import os
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from edge_agent.agent.stages import Stages
 from edge_agent.agent.status import AgentState
 from edge_agent.plugins import PluginHost
@@ -43,7 +45,11 @@ def summarise(stages: Stages, plugins: PluginHost, troubles: list[str]) -> dict[
             "fingerprint": facts.fingerprint if facts else None,
             "n_features": stages.engine.card.n_features,
         },
-        "engine": {"pid": facts.pid if facts else None, "restarts": stages.engine.restarts},
+        "engine": {
+            "pid": facts.pid if facts else None,
+            "restarts": stages.engine.restarts,
+            "sandbox": _sandbox(stages),
+        },
         "delegate": _delegate(stages),
         "drift": _drift(stages),
         "last_update": last,
@@ -71,6 +77,12 @@ def _delegate(stages: Stages) -> dict[str, Any]:
         "requested": accelerator.requested if accelerator else "cpu",
         "fallback_reason": accelerator.fallback_reason if accelerator else None,
     }
+
+
+def _sandbox(stages: Stages) -> dict[str, Any] | None:
+    """What keeps the engine from doing more than it should, in words and one by one."""
+    facts = stages.engine.facts
+    return {"text": str(facts.sandbox), **msgspec.to_builtins(facts.sandbox)} if facts else None
 
 
 def _drift(stages: Stages) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     if delegate["fallback_reason"] or delegate["name"] not in (None, "cpu"):
         why = f", not {delegate['requested']}: {delegate['fallback_reason']}"
         rows.append(("delegate", f"{delegate['name']}{why if delegate['fallback_reason'] else ''}"))
+    if facts["engine"]["sandbox"]:
+        rows.append(("sandbox", facts["engine"]["sandbox"]["text"]))
     rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts["ignored"][:5]]
     if facts["unusable"]:
         rows.append(

@@ -60,14 +60,24 @@ def open_extractor(
     backend = _backend(card)
     try:
         guest = GuestExtractor(card, backend(card, threads=threads))
-        guest.extract(np.full((card.height, card.width, 3), 127, dtype=np.uint8))
     except ExtractorError:
         raise
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also `sys.exit()`, and what a library in Rust raises when it panics
         raise ExtractorError(f"{_of(card)} failed: {_words(error)}") from error
+    try_out(guest, card)
     return guest
+
+
+def try_out(extractor: Extractor, card: ExtractorCard) -> None:
+    """Have it look at a grey picture; raises `ExtractorError`, also where a plugin's backend raises anything."""
+    try:
+        extractor.extract(np.full((card.height, card.width, 3), 127, dtype=np.uint8))
+    except ExtractorError:
+        raise
+    except Exception as error:
+        raise ExtractorError(f"{_of(card)} failed: {_words(error)}") from error
 
 
 class GuestExtractor:

@@ -150,6 +150,7 @@ class Engine:
             ready.delegate,
             ready.pid,
             ready.notice,
+            ready.sandbox,
         )
         if ready.notice:
             log.warning("the extractor %s: %s", ready.name, ready.notice)

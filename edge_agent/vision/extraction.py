@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.ml.augmentation import Variant
 from edge_agent.vision import wire
+from edge_agent.vision.confinement import Confinement
 
 Job = tuple[object, int] | tuple[object, int, Variant | None]
 """Whatever the caller wants to know it by, an open file descriptor, and which changed copy is looked at."""
@@ -28,6 +29,8 @@ class EngineFacts:
     pid: int
     notice: str = ""
     """What the owner should know of it, in one line; mostly empty."""
+    sandbox: Confinement = field(default_factory=Confinement)
+    """What keeps it from doing more than it should."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from PIL import (  # noqa: F401  # each plugin registers its format; without the
     GifImagePlugin,
     Image,
     JpegImagePlugin,
+    MpoImagePlugin,
     PngImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
@@ -203,6 +204,16 @@ def _guarded(data: bytes, limits: PicturesConfig, work: Callable[[], DecodedImag
             words = " ".join(str(error).split())[:200] or type(error).__name__
             what = "cut off" if "truncated" in words.lower() else "damaged"
             raise ImageError(f"the picture is {what}: {words}") from None
+
+
+def rehearse(limits: PicturesConfig) -> None:
+    """Decode a small picture of each accepted format: what Pillow imports only then is there afterwards."""
+    turned = Image.Exif()
+    turned[ORIENTATION] = 6
+    for kind in limits.formats:
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, kind, **({} if kind in ("BMP", "GIF") else {"exif": turned}))
+        decode(file.getvalue(), limits=limits, target=(8, 8))
 
 
 def check_bytes(size_bytes: int, limits: PicturesConfig) -> None:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from edge_agent.errors import EngineError
 from edge_agent.ml.augmentation import Variant
+from edge_agent.vision.confinement import Confinement
 
 MAX_MESSAGE_BYTES = 128 * 1024
 """Fits into a socket's default send buffer of Linux; the longest message is an answer with `MAX_FEATURES`."""
@@ -41,6 +42,8 @@ class Ready(Struct, frozen=True, tag="ready"):
     pid: int
     notice: str = ""
     """What the owner should know of it, such as that it is slower than asked for."""
+    sandbox: Confinement = Confinement()
+    """What keeps it from doing more than it should."""
 
 
 class Failed(Struct, frozen=True, tag="failed"):

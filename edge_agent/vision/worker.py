@@ -27,13 +27,15 @@ import msgspec
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import ExtractorError, ImageError
 from edge_agent.ml.augmentation import AugmentationSettings
-from edge_agent.vision import images, wire
+from edge_agent.vision import images, sandbox, wire
 from edge_agent.vision.augmentation import augmented
-from edge_agent.vision.backend import Extractor, open_extractor
+from edge_agent.vision.backend import Extractor, open_extractor, try_out
+from edge_agent.vision.confinement import Confinement
 from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.images import DecodedImage
+from edge_agent.vision.kernel import Call, call_kernel
 from edge_agent.vision.picture_metadata import without_metadata
-from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.preprocessing import TFLITE, ExtractorCard
 
 AHEAD = 2
 """So many decoded pictures may wait for the extractor; each is only as large as the extractor's input."""
@@ -69,7 +71,9 @@ class _Seen:
     seconds: float
 
 
-def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.decode) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, decode: Decode = images.decode, call: Call = call_kernel
+) -> int:
     """Serve one agent until it closes its end; the exit status is 0 then, and 1 when starting failed."""
     argument = (sys.argv[1:] if arguments is None else arguments)[0]
     settings = msgspec.json.decode(argument, type=Settings, dec_hook=_path)
@@ -87,6 +91,7 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
                 threads=settings.extractor.threads,
                 delegate=settings.delegate,
             )
+            confinement = _shut_in(settings, extractor, call)
         except ExtractorError as error:
             wire.send(connection, wire.Failed(str(error) or "it refused without a word"))
             return 1
@@ -98,11 +103,12 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
             delegate=extractor.delegate,
             pid=os.getpid(),
             notice=extractor.notice,
+            sandbox=confinement,
         )
         try:
             wire.send(connection, ready)
             _allow_time(settings, None)
-            for seen in _decoded_ahead(connection, settings, decode):
+            for seen in _decoded_ahead(connection, settings, decode, confinement):
                 _allow_time(settings, settings.extractor.timeout_seconds)
                 _answer(connection, extractor, seen)
                 _allow_time(settings, None)
@@ -111,7 +117,31 @@ def main(arguments: Sequence[str] | None = None, *, decode: Decode = images.deco
     return 0
 
 
-def _decoded_ahead(connection: socket.socket, settings: Settings, decode: Decode) -> Iterator[_Seen]:
+def _shut_in(settings: Settings, extractor: Extractor, call: Call) -> Confinement:
+    """Give up what is not needed from here on; raises `ExtractorError` where the extractor cannot work so."""
+    if settings.extractor.sandbox == "off":
+        return Confinement()
+    # What would be imported with the first picture of its kind could not be any more.
+    images.rehearse(settings.pictures)
+    vendor = settings.delegate is not None or settings.card.backend != TFLITE
+    library = Path(settings.delegate.library) if settings.delegate is not None else None
+    confinement = sandbox.enter(
+        settings.extractor, settings.pictures, vendor=vendor, library=library, call=call
+    )
+    if vendor:
+        try:
+            try_out(extractor, settings.card)
+        except ExtractorError as error:
+            raise ExtractorError(
+                f"it works, but not in the engine's sandbox: {error}; with [extractor] sandbox"
+                ' = "off" there is none'
+            ) from error
+    return confinement
+
+
+def _decoded_ahead(
+    connection: socket.socket, settings: Settings, decode: Decode, confinement: Confinement
+) -> Iterator[_Seen]:
     """Pictures in the order they came; the next ones are decoded while one is with the extractor."""
     waiting: queue.Queue[_Seen | None] = queue.Queue(maxsize=AHEAD)
     looks = _Looks(settings, decode)
@@ -130,6 +160,8 @@ def _decoded_ahead(connection: socket.socket, settings: Settings, decode: Decode
             waiting.put(None)
 
     threading.Thread(target=read, name="decode", daemon=True).start()
+    if "nproc" in confinement.limits:
+        sandbox.forbid_processes()
     while (seen := waiting.get()) is not None:
         yield seen
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_agent.config import PicturesConfig
+from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError, ExtractorError, MLModelError
 from edge_agent.vision import images
 from edge_agent.vision.engine import Engine
@@ -115,7 +115,9 @@ def test_a_backend_that_dies_is_started_again(
     make_engine: MakeEngine, drop: Drop, photo: bytes, tmp_path: Path
 ) -> None:
     """A crash in it is a crash of the engine: the picture is looked at by the next process."""
-    engine = make_engine(card=card_of("Dying", marker=os.fspath(tmp_path / "died")))
+    # Without a sandbox, because it remembers in a file that it died.
+    free = ExtractorConfig(sandbox="off")
+    engine = make_engine(card=card_of("Dying", marker=os.fspath(tmp_path / "died")), extractor=free)
 
     first, second = engine.extract([drop(photo), drop(photo)])
 

@@ -24,6 +24,8 @@ from edge_agent.vision.preprocessing import ExtractorCard
 MakeEngine = Callable[..., Engine]
 Drop = Callable[..., tuple[object, int]]
 DEFAULT = ExtractorConfig()
+FREE = ExtractorConfig(sandbox="off")
+"""For decoders that remember something in a file."""
 SHORT = ExtractorConfig(timeout_seconds=1)
 
 
@@ -63,7 +65,7 @@ def verdicts(extractions: list[Extraction]) -> dict[object, str]:
 def test_only_the_picture_that_kills_is_refused(
     poison: bytes, said: str, place: int, fragile: Callable[..., Engine], drop: Drop, photo: bytes
 ) -> None:
-    """Wherever it stands among ten, the others get their features, in order; the reason says how it died."""
+    """C1: Wherever it stands among ten, the others get their features, in order; the reason says how it died."""
     engine = fragile()
     jobs = [drop(poison if index == place else photo, index) for index in range(10)]
 
@@ -93,7 +95,7 @@ def test_a_picture_that_killed_once_has_another_chance(
     fragile: Callable[..., Engine], drop: Drop, photo: bytes, tmp_path: Path
 ) -> None:
     """A crash that does not repeat costs nobody a picture."""
-    engine = fragile()
+    engine = fragile(FREE)
     once = b"ONCE %b\n" % os.fsencode(tmp_path / "marker") + photo
 
     found = verdicts(list(engine.extract([drop(photo, 0), drop(once, 1), drop(photo, 2)])))
@@ -103,7 +105,7 @@ def test_a_picture_that_killed_once_has_another_chance(
 
 
 def test_a_hanging_picture_is_given_up(fragile: Callable[..., Engine], drop: Drop, photo: bytes) -> None:
-    """A decoder that never returns is ended after the time limit; the others get their features."""
+    """C1: A decoder that never returns is ended after the time limit; the others get their features."""
     engine = fragile(SHORT)
     jobs = [drop(b"HANG\n" if index == 1 else photo, index) for index in range(5)]
 
@@ -117,7 +119,7 @@ def test_a_hanging_picture_is_given_up(fragile: Callable[..., Engine], drop: Dro
 def test_the_next_good_picture_is_seen_promptly(
     fragile: Callable[..., Engine], drop: Drop, photo: bytes
 ) -> None:
-    """From a refusal to the next features: under half a second, or two starts where the machine is busy."""
+    """C1: From a refusal to the next features: under half a second, or two starts where the machine is busy."""
     waits, starts = [], []
     for _ in range(3):
         engine = fragile()
@@ -177,7 +179,7 @@ def test_a_death_while_idle_blames_nobody(
 ) -> None:
     """Killed from outside between two pictures, the engine is started again, and the next picture, which kills it
     once, still has both its chances."""
-    engine = fragile()
+    engine = fragile(FREE)
     pid = engine.start().pid
     os.kill(pid, signal.SIGKILL)
     assert ended(pid, 5)

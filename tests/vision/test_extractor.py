@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ import edge_agent
 from edge_agent.config import PicturesConfig
 from edge_agent.errors import ExtractorError
 from edge_agent.vision import images
-from edge_agent.vision.extractor import FeatureExtractor
+from edge_agent.vision.extractor import FeatureExtractor, read_model
 from edge_agent.vision.preprocessing import ExtractorCard, load_card
 from edge_agent.vision.runtime import load_interpreter
 
@@ -132,7 +132,7 @@ def test_the_fingerprint_names_all_that_features_depend_on(card: ExtractorCard) 
 
 @pytest.mark.parametrize("position", [0, 1000, -1])
 def test_a_damaged_file_is_not_loaded(position: int, card: ExtractorCard, tmp_path: Path) -> None:
-    """One flipped bit anywhere is noticed before native code sees the file."""
+    """C4: One flipped bit anywhere is noticed before native code sees the file."""
     model = bytearray(card.path.read_bytes())
     model[position] ^= 1
     path = tmp_path / "damaged.tflite"
@@ -140,6 +140,26 @@ def test_a_damaged_file_is_not_loaded(position: int, card: ExtractorCard, tmp_pa
 
     with pytest.raises(ExtractorError, match=r"damaged\.tflite: damaged .* not loaded"):
         FeatureExtractor(msgspec.structs.replace(card, path=path))
+
+
+def test_a_thousand_mutations_are_all_refused(
+    card: ExtractorCard, mutations: Callable[[bytes, int], Iterator[bytes]], tmp_path: Path
+) -> None:
+    """C4: Cut off or with 1, 4 or 64 bytes changed, none is opened: its hash is compared first, in this process."""
+    original = card.path.read_bytes()
+    damaged = msgspec.structs.replace(card, path=tmp_path / "damaged.tflite")
+    refused = 0
+
+    for model in mutations(original, 1000):
+        damaged.path.write_bytes(model)
+        if model == original:  # a byte may be changed into itself
+            read_model(damaged)
+            continue
+        with pytest.raises(ExtractorError, match="it was not loaded"):
+            read_model(damaged)
+        refused += 1
+
+    assert refused > 950
 
 
 def test_a_missing_file_is_named(card: ExtractorCard, tmp_path: Path) -> None:
