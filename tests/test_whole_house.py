@@ -212,6 +212,16 @@ class TestDaemon:
         assert not (daemon.home / "agent.sock").exists()
         wait_until(lambda: not Path(f"/proc/{engine}").exists(), "the engine to end", 10)
 
+    def test_the_status_says_what_shuts_the_engine_in(self, daemon: Daemon) -> None:
+        """C2: In a line for people, and in parts for programs, as the running engine said it."""
+        daemon.start()
+        sandbox = daemon.ask("status")["engine"]["sandbox"]  # type: ignore[union-attr]
+
+        assert sandbox["mode"] == "auto"
+        assert sandbox["seccomp"] == "allowed" or "this kernel has no seccomp" in sandbox["missing"]
+        lines = run("--home", daemon.home, "status").stdout.splitlines()
+        assert [line.split(None, 1)[1] for line in lines if line.startswith("sandbox ")] == [sandbox["text"]]
+
     def test_a_second_daemon_is_refused(self, daemon: Daemon) -> None:
         """A5: A second agent on the same home ends with status 2 and names the first."""
         daemon.start()

@@ -73,6 +73,7 @@ def enter(
     Raises `ExtractorError` where the configuration requires what the kernel does not offer.
     """
     own = processor() if own is None else own
+    threads = _threads()
     found = Confinement(mode=extractor.sandbox, limits=_limited(pictures, vendor=vendor))
     missing: list[str] = []
     if own is None:
@@ -90,13 +91,17 @@ def enter(
         try:
             version = landlock.restrict(own, call, readable=readable, devices=devices)
             found = replace(found, landlock=version)
+            if vendor and threads > 1:
+                missing.append(
+                    f"Landlock does not hold {threads - 1} of its threads, which were there before"
+                )
         except OSError as error:
             missing.append(_lacking("Landlock", error))
         try:
             filter_program = seccomp.program(
                 own, allowed, otherwise=ALLOW if vendor else REFUSE, unknown=ABSENT if vendor else REFUSE
             )
-            seccomp.install(own, call, filter_program)
+            seccomp.install(own, call, filter_program, alone=threads == 1)
             calls = _counted(own, allowed, vendor=vendor)
             found = replace(found, seccomp="refused" if vendor else "allowed", calls=calls)
         except OSError as error:
@@ -145,6 +150,14 @@ def _data_bytes() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), 0)
+
+
+def _threads() -> int:
+    """How many threads this process has; two where that cannot be known."""
+    try:
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
+    except OSError:
+        return 2
 
 
 def _open_files() -> list[int]:

@@ -11,7 +11,6 @@ import errno
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from edge_agent.vision.kernel import Call
 from edge_agent.vision.syscalls import NEWEST, Processor
@@ -68,9 +67,10 @@ def program(processor: Processor, rules: Rules, otherwise: int, unknown: int) ->
     return b"".join(code)
 
 
-def install(processor: Processor, call: Call, filter_program: bytes) -> None:
+def install(processor: Processor, call: Call, filter_program: bytes, *, alone: bool) -> None:
     """Hold this process to a filter, with all threads it has, for good. It must have set `no_new_privs`.
 
+    `alone` says that this thread is its only one: then an older call does where the newer one is refused.
     Raises `OSError` where the kernel refuses.
     """
     steps = ctypes.create_string_buffer(filter_program, len(filter_program))
@@ -89,18 +89,10 @@ def install(processor: Processor, call: Call, filter_program: bytes) -> None:
         if stuck:
             raise OSError(errno.ESRCH, f"thread {stuck} cannot be held to it")
         return
-    if _threads() > 1:
+    if not alone:
         raise trouble
     # A service's own filter may forbid the newer call and let this one pass, which knows of one thread only.
     call(processor.numbers["prctl"], _PR_SET_SECCOMP, _MODE_FILTER, head, 0, 0)
-
-
-def _threads() -> int:
-    """How many threads this process has; two where that cannot be known."""
-    try:
-        return sum(1 for _ in Path("/proc/self/task").iterdir())
-    except OSError:
-        return 2
 
 
 def _checked(check: Check) -> list[bytes]:
