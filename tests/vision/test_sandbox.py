@@ -164,7 +164,7 @@ def test_an_old_kernel_is_said_and_required_does_not_start(
 def test_a_services_own_filter_is_no_obstacle(
     refused: str, make_engine: MakeEngine, drop: Drop, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C2: Below a filter that refuses newer calls, as a unit may have, an older one does, and what is missing is said."""
+    """C2: Below a filter that refuses new calls, as of a unit, an older one does; what is missing is said."""
     monkeypatch.setenv("REFUSED_CALLS", refused)
     engine = make_engine(worker_module="service_worker", extractor=REQUIRED)
 
