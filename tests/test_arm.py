@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,18 +28,23 @@ def tool(name: str) -> Any:
 
 @pytest.fixture(name="results")
 def _results(tmp_path: Path) -> Path:
-    """A file of tests with one of each outcome, one that is sound, and one whose process died."""
+    """One of each outcome, a failure that passed when it was run again, and a file whose process died."""
     folder = tmp_path / "aarch64" / "results"
     folder.mkdir(parents=True)
-    (folder / "tests:ml:fits:test_x.py.xml").write_text(
-        '<testsuites><testsuite><testcase name="test_a" time="60"/>'
-        '<testcase name="test_b" time="60"><failure message="assert 1 == 2\n + where">trace</failure></testcase>'
-        '<testcase name="test_c"><skipped message="no gcc"/></testcase></testsuite></testsuites>'
+    case = '<testcase file="tests/ml/fits/test_x.py" name='
+    (folder / "a.xml").write_text(
+        f'<testsuites><testsuite>{case}"test_a" time="60"/>'
+        f'{case}"test_b" time="60"><failure message="assert 1 == 2\n + where">trace</failure></testcase>'
+        f'{case}"test_c"><skipped message="no gcc"/></testcase>'
+        f'{case}"test_d"><failure message="once"/></testcase></testsuite></testsuites>'
     )
-    (folder / "plugins:edge-agent-gpu:tests:test_y.py.xml").write_text(
-        '<testsuites><testsuite><testcase name="test_d" time="1"/></testsuite></testsuites>'
+    (folder / "b.died").write_text("tests/test_z.py: exit status 139\n")
+    (folder / "c.xml").write_text(
+        '<testsuites><testsuite><testcase file="plugins/edge-agent-gpu/tests/test_y.py" name="test_e" time="1"/>'
+        f'{case}"test_d"/></testsuite></testsuites>'
     )
-    (folder / "tests:test_z.py.died").write_text("exit status 139\n")
+    for age, name in enumerate(("c.xml", "b.died", "a.xml")):
+        os.utime(folder / name, (1000 - age, 1000 - age))
     return folder
 
 
@@ -55,8 +61,8 @@ def test_results_become_a_table_with_every_failure_and_reason(results: Path, tmp
     assert done.stdout.splitlines()[2:] == [
         "| plugins/edge-agent-gpu | 1 | 0 | 0 | 0 |",
         "| tests | 0 | 1 | 0 | 0 |",
-        "| tests/ml | 1 | 1 | 1 | 2 |",
-        "| all | 2 | 2 | 1 | 2 |",
+        "| tests/ml | 2 | 1 | 1 | 2 |",
+        "| all | 3 | 2 | 1 | 2 |",
         "",
         "- failed: tests/ml/fits/test_x.py::test_b: assert 1 == 2 + where",
         "- failed: tests/test_z.py: exit status 139",
@@ -66,7 +72,7 @@ def test_results_become_a_table_with_every_failure_and_reason(results: Path, tmp
 
 def test_what_did_not_pass_is_named_for_the_next_run(results: Path):
     """Files with a failure and files that died are run again, sound ones not."""
-    assert tool("suite_summary").unsound(results) == ["tests:ml:fits:test_x.py", "tests:test_z.py"]
+    assert tool("suite_summary").unsound(results) == ["tests/ml/fits/test_x.py", "tests/test_z.py"]
 
 
 def test_an_option_nobody_knows_is_named():

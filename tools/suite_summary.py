@@ -1,9 +1,9 @@
-"""This is where the results of a suite that ran file by file, for hours, become one table.
+"""This is where the results of a suite that ran in parts, for hours, become one table.
 
     python tools/suite_summary.py FOLDER [--failed]
 
-FOLDER holds pytest's JUnit file of each file of tests, and `<name>.died` where pytest itself did not come to its end.
-`--failed` prints only the names of what did not pass, for whoever wants to run it again.
+FOLDER holds JUnit files of pytest, and `.died` files where pytest itself did not come to its end.
+`--failed` prints only the files in which something did not pass, for whoever wants to run them again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree  # the files are our own
+
+
+@dataclass(frozen=True)
+class Case:
+    """What came of one test, or of a file of them whose process died."""
+
+    seconds: float = 0.0
+    wrong: str | None = None
+    skipped: str | None = None
 
 
 @dataclass
@@ -30,7 +39,9 @@ def main() -> None:
     """Read everything, print the table, the failures and the reasons of what was skipped."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--failed", action="store_true", help="print only the names of what did not pass")
+    parser.add_argument(
+        "--failed", action="store_true", help="print only the files in which something did not pass"
+    )
     given = parser.parse_args()
     if given.failed:
         print(*unsound(given.folder), sep="\n")
@@ -39,41 +50,44 @@ def main() -> None:
 
 
 def unsound(folder: Path) -> list[str]:
-    """The names, without suffix, of all results in which something failed or that are no result."""
-    names = [path.stem for path in folder.glob("*.died")]
-    for path in folder.glob("*.xml"):
-        root = ElementTree.parse(path).getroot()
-        if root.find(".//failure") is not None or root.find(".//error") is not None:
-            names.append(path.stem)
-    return sorted(names)
+    """The files in which something did not pass."""
+    return sorted({name.partition("::")[0] for name, case in cases(folder).items() if case.wrong is not None})
+
+
+def cases(folder: Path) -> dict[str, Case]:
+    """Every test by `file::name`; what was run again counts as it was the last time."""
+    found: dict[str, Case] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
+        if path.suffix == ".died":
+            name, _, how = path.read_text().strip().partition(": ")
+            found[name] = Case(wrong=how)
+        elif path.suffix == ".xml":
+            for case in ElementTree.parse(path).getroot().iter("testcase"):
+                file = case.get("file") or case.get("classname", "").replace(".", "/") + ".py"
+                found.pop(file, None)
+                wrong = case.find("failure") if case.find("failure") is not None else case.find("error")
+                skipped = case.find("skipped")
+                found[f"{file}::{case.get('name')}"] = Case(
+                    float(case.get("time", 0)),
+                    None if wrong is None else first_line(wrong),
+                    None if skipped is None else skipped.get("message", ""),
+                )
+    return found
 
 
 def read(folder: Path) -> dict[str, Part]:
-    """Every result, by the folder the tests are in."""
+    """All results, by the folder the tests are in: `tests/ml`, `tests` for a file directly in it, `plugins/NAME`."""
     parts: dict[str, Part] = {}
-    for path in sorted(folder.glob("*.xml")):
-        part = parts.setdefault(part_of(path.stem), Part())
-        for case in ElementTree.parse(path).getroot().iter("testcase"):
-            part.seconds += float(case.get("time", 0))
-            name = f"{path.stem.replace(':', '/')}::{case.get('name')}"
-            skipped = case.find("skipped")
-            wrong = case.find("failure") if case.find("failure") is not None else case.find("error")
-            if wrong is not None:
-                part.failed.append(f"{name}: {first_line(wrong)}")
-            elif skipped is not None:
-                part.skipped[skipped.get("message", "")] += 1
-            else:
-                part.passed += 1
-    for path in sorted(folder.glob("*.died")):
-        name = path.stem.replace(":", "/")
-        parts.setdefault(part_of(path.stem), Part()).failed.append(f"{name}: {path.read_text().strip()}")
+    for name, case in cases(folder).items():
+        part = parts.setdefault("/".join(name.partition("::")[0].split("/")[:-1][:2]), Part())
+        part.seconds += case.seconds
+        if case.wrong is not None:
+            part.failed.append(f"{name}: {case.wrong}")
+        elif case.skipped is not None:
+            part.skipped[case.skipped] += 1
+        else:
+            part.passed += 1
     return parts
-
-
-def part_of(stem: str) -> str:
-    """`tests/ml` for `tests:ml:fits:test_x.py`, `tests` for a file directly in it, `plugins/NAME` for a plugin's."""
-    folders = stem.split(":")[:-1]
-    return "/".join(folders[:2])
 
 
 def first_line(wrong: ElementTree.Element) -> str:
