@@ -56,10 +56,13 @@ def main() -> None:
     parser.add_argument(
         "--asked", type=int, default=3, help="pictures asked of each label (default %(default)s)"
     )
+    parser.add_argument(
+        "--patience", type=float, help="seconds until a picture is given up, where all is slow"
+    )
     given = parser.parse_args()
     print_versions()
     with tempfile.TemporaryDirectory() as folder:
-        found = slice_through(given.pictures, given.learned, given.asked, Path(folder))
+        found = slice_through(given.pictures, given.learned, given.asked, Path(folder), given.patience)
     np.savez(given.out, **found)
     agreements = [agrees(found, path) for path in given.like]  # all of them are printed
     if not all(agreements):
@@ -83,11 +86,16 @@ def installed(package: str) -> str | None:
         return None
 
 
-def slice_through(pictures: Path, learned: int, asked: int, folder: Path) -> dict[str, Any]:
+def slice_through(
+    pictures: Path, learned: int, asked: int, folder: Path, patience: float | None
+) -> dict[str, Any]:
     """Every command a first day needs, each in a process of its own; the features and answers that came of it."""
     home = folder / "home"
     labels = sorted(path.name for path in pictures.iterdir() if any(path.glob("train_*")))
     edge_agent(home, "init", str(home))
+    if patience:
+        settings = f"[extractor]\ntimeout_seconds = {patience}\nstart_timeout_seconds = {patience}\n"
+        (home / "edge-agent.toml").write_text(settings)
     for label in labels:
         (home / "drop" / label).mkdir(parents=True)
         for path in sorted((pictures / label).glob("train_*"))[:learned]:
