@@ -7,6 +7,7 @@ may write into the drop folder can make the agent read anything else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import os
 import re
@@ -102,6 +103,8 @@ def marks(root: Path) -> dict[str, tuple[int, ...]]:
                     found[entry.name] = _mark(entry.stat(follow_symlinks=False))
                 except FileNotFoundError:
                     continue
+                except OSError:  # as below; its files are looked at all the same
+                    found[entry.name] = ()
     return found
 
 
@@ -140,6 +143,13 @@ def _list(descriptor: int, folder: str) -> tuple[FolderListing, list[str]]:
             try:
                 state = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # gone since the folder was read
+                continue
+            except OSError as error:
+                # A date after 2038 where seconds have 32 bits: it must not hide the other files of its folder.
+                why = f"its size and date cannot be read: {error.strerror}"
+                if error.errno == errno.EOVERFLOW:
+                    why = "its date or size is too large for this 32-bit system; `touch` gives it a new date"
+                listing.odd.append((entry.name, why))
                 continue
             if stat.S_ISREG(state.st_mode):
                 listing.files.append((entry.name, Signature.of(state)))

@@ -40,6 +40,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 20.0
 
 
+def date_2050(path):
+    """Date a file as a camera with a wrong clock does; Python refuses to where seconds have 32 bits."""
+    when = 2_524_608_000
+    if sys.maxsize > 2**32:
+        os.utime(path, (when, when))
+        return
+    at_fdcwd, utimensat_time64 = -100, 412
+    times = (ctypes.c_int64 * 4)(when, 0, when, 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(utimensat_time64, at_fdcwd, os.fsencode(path), times, 0):
+        pytest.skip(f"no file can be dated 2050 here: {os.strerror(ctypes.get_errno())}")
+
+
 class Bench:
     """A drop folder with a clock that moves when told, and a doorbell that can be waited for."""
 
@@ -508,6 +521,26 @@ class TestWhatIsNotRead:
         clock.advance(10.0)
         one.names()
         assert len(one.folder.oddities) == 4
+
+    def test_a_date_the_system_cannot_hold(self, bench, clock):
+        """A picture dated 2050 hides no other; where seconds have 32 bits, it is pointed out."""
+        one = bench(settle_seconds=0.0)
+        late = one.put("cat/late.jpg")
+        one.put("cat/other.jpg")
+        date_2050(late)
+
+        names = one.names()
+
+        if sys.maxsize > 2**32:
+            assert sorted(names) == ["cat/late.jpg", "cat/other.jpg"]
+        else:
+            assert names == ["cat/other.jpg"]
+            (oddity,) = one.folder.oddities
+            assert oddity.path == late
+            assert "32-bit" in oddity.reason
+            subprocess.run(["touch", late], check=True)
+            clock.advance(10.0)
+            assert "cat/late.jpg" in one.names()
 
     def test_without_a_label(self, bench):
         """A file directly in the drop folder is handed out with the reason why it must be rejected."""
