@@ -29,7 +29,7 @@ def tool(name: str) -> Any:
 @pytest.fixture(name="results")
 def _results(tmp_path: Path) -> Path:
     """One of each outcome, a failure that passed when it was run again, and a file whose process died."""
-    folder = tmp_path / "aarch64" / "results"
+    folder = tmp_path / "aarch64" / "results-cortex-a72"
     folder.mkdir(parents=True)
     case = '<testcase file="tests/ml/fits/test_x.py" name='
     (folder / "a.xml").write_text(
