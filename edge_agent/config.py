@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -209,6 +209,20 @@ def minutes_of(hours: str) -> tuple[int, int] | None:
     return begin, end
 
 
+class RetentionConfig(Section, frozen=True, kw_only=True):
+    """How long samples are kept; the oldest of a label go first, with their pictures. Versions stay as they are."""
+
+    max_samples_per_label: Annotated[
+        int, Meta(ge=0, description="Of each label at most so many samples are kept; 0: all.")
+    ] = 0
+    max_megabytes_per_label: Annotated[
+        float, Meta(ge=0, description="The kept pictures of a label have at most so many megabytes; 0: any.")
+    ] = 0.0
+    max_age_days: Annotated[
+        float, Meta(ge=0, description="Older samples go, but never the newest 20 of a label; 0: at no age.")
+    ] = 0.0
+
+
 class PluginsConfig(Section, frozen=True, kw_only=True):
     """Which plugins run, and what each is told."""
 
@@ -225,6 +239,7 @@ class Config(Section, frozen=True, kw_only=True):
     learning: LearningConfig = LearningConfig()
     update: UpdateConfig = UpdateConfig()
     limits: LimitsConfig = LimitsConfig()
+    retention: RetentionConfig = RetentionConfig()
     plugins: PluginsConfig = PluginsConfig()
 
 
@@ -289,54 +304,3 @@ def _plugins_section(data: Mapping[str, Any], source: str, problems: list[str]) 
         else:
             problems.append(f"{source}: plugins.{key}: expected a table, written [plugins.{key}]")
     return PluginsConfig(disabled=disabled, settings=settings)
-
-
-def example_config() -> str:
-    """Every key with its default and what it means, as TOML with the keys commented out."""
-    lines = [
-        "# edge-agent configuration. Every key may be left out; what stands here is the default.",
-    ]
-    for section in msgspec.structs.fields(Config):
-        lines += ["", f"# {_first_line(section.type)}", f"[{section.name}]"]
-        if section.name == "plugins":
-            lines += [
-                '# disabled = ["events"]',
-                "",
-                "# [plugins.events]          # settings of the plugin named events",
-                '# file = "/var/log/edge-agent/events.jsonl"',
-            ]
-            continue
-        for field in msgspec.structs.fields(section.type):
-            lines += [f"# {_description(field.type)}", f"# {field.name} = {_toml(_default(field))}"]
-    return "\n".join(lines) + "\n"
-
-
-def _first_line(kind: type) -> str:
-    return (kind.__doc__ or "").splitlines()[0]
-
-
-def _description(annotation: Any) -> str:
-    text = ""
-    for extra in get_args(annotation)[1:]:
-        if isinstance(extra, Meta) and extra.description:
-            text = extra.description
-    inner = get_args(annotation)[0]
-    if get_origin(inner) is Literal:
-        text += " One of " + ", ".join(map(repr, get_args(inner))) + "."
-    return text
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    return repr(value)

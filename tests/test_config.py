@@ -13,11 +13,11 @@ from edge_agent.config import (
     Config,
     DropFolderConfig,
     PluginsConfig,
-    example_config,
     load_config,
     parse_config,
 )
 from edge_agent.errors import ConfigError
+from edge_agent.example_config import example_config
 
 
 def problems(data: dict[str, Any]) -> tuple[str, ...]:

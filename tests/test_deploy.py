@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import Config, example_config, load_config
+from edge_agent.config import Config, load_config
+from edge_agent.example_config import example_config
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
 UNIT = DEPLOY / "edge-agent.service"

@@ -15,7 +15,14 @@ def test_a_hard_life_loses_nothing(tmp_path):
     try:
         life.drop.mkdir(parents=True)
         life.start()
-        for what in (life.drops, life.drops, life.drops_rubbish, life.is_killed, life.drops, life.drops_again):
+        for what in (
+            life.drops,
+            life.drops,
+            life.drops_rubbish,
+            life.is_killed,
+            life.drops,
+            life.drops_again,
+        ):
             what()
         life.comes_to_rest()
         life.check()

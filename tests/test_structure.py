@@ -56,7 +56,7 @@ STOREYS = """
     agent.inspecting | agent.stages
     agent.restoring
     agent.backup
-    agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh
+    agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh | agent.retention
     agent.accelerating | agent.forgetting | agent.head_settings | agent.importing | agent.incoming | agent.judging
     agent.probation
     agent.bursts | agent.opinions | agent.publishing
@@ -143,6 +143,7 @@ STOREYS = """
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.confinement | vision.delegate_spec | vision.delegate_verdict | vision.kernel | vision.syscalls
+    example_config
     config | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
     errors

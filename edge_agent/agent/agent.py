@@ -189,6 +189,8 @@ class Agent:
         stages.intake.step(self._go_on)
         if stages.engine.facts is not None:
             stages.refresh.step(self._go_on)
+        if not self.updating:
+            stages.retention.step()
 
     def _go_on(self) -> bool:
         """Answer what was asked between two pictures and show that there is progress; False when it is to stop."""

@@ -27,6 +27,7 @@ from edge_agent.agent.probation import Probation
 from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
 from edge_agent.agent.restoring import finish_restore
+from edge_agent.agent.retention import Retention
 from edge_agent.agent.serving import Serving
 from edge_agent.agent.sight import Sight
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
@@ -85,6 +86,7 @@ class Stages:
     incoming: Incoming
     probation: Probation
     board: Board
+    retention: Retention
     _closing: ExitStack = field(repr=False)
 
     def close(self) -> None:
@@ -222,6 +224,14 @@ def open_stages(
             ),
             incoming=incoming,
             probation=probation,
+            retention=Retention(
+                store,
+                archive,
+                config.retention,
+                before=learning.unlearn,
+                monotonic=clocks.monotonic,
+                wall=clocks.wall,
+            ),
             board=Board(home.path, Path(config.limits.root), monotonic=clocks.monotonic, wall=clocks.wall),
             _closing=closing.pop_all(),
         )

@@ -10,8 +10,9 @@ from edge_agent.agent.home import Home
 from edge_agent.agent.stages import setup_problems
 from edge_agent.cli.output import json_option, print_json
 from edge_agent.cli.settings import CONFIG_NAME, Settings, expanded
-from edge_agent.config import example_config, load_config
+from edge_agent.config import load_config
 from edge_agent.errors import ConfigError, UserError
+from edge_agent.example_config import example_config
 from edge_agent.store.atomic import write_file
 
 

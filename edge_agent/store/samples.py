@@ -226,6 +226,15 @@ class SampleStore:
             )
             return [rows.read_sample(row) for row in found]
 
+    def kept_bytes(self) -> dict[str, int]:
+        """How many bytes the kept pictures of each label have."""
+        with self._database.reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT label, sum(size_bytes) FROM samples WHERE stored_path != '' GROUP BY label"
+                )
+            )
+
     def counts(self) -> dict[str, int]:
         """How many samples each label has, sorted by label."""
         with self._database.reading() as connection:
