@@ -68,7 +68,7 @@ class Agent:
         self._alive: Callable[[], None] = lambda: None
         self._stages: Stages | None = None
         self._updating: Updating | None = None
-        self._status: StatusFile | None = None
+        self.status: StatusFile | None = None
         self.stopping = ""
         self.longest_wait_seconds = 3600.0
 
@@ -91,7 +91,7 @@ class Agent:
             make_engine=self._make_engine,
         )
         self._updating = Updating(self._stages, self._plugins, self._config, self._clocks.monotonic)
-        self._status = StatusFile(self._home.status_path, monotonic=self._clocks.monotonic)
+        self.status = StatusFile(self._home.status_path, monotonic=self._clocks.monotonic)
 
     def start(self) -> None:
         """Start the engine and tell everybody that the agent is ready; what comes before `run`."""
@@ -120,9 +120,9 @@ class Agent:
             self._refuse_waiting()
             if self._started:
                 self._plugins.agent_stopping(reason=reason)
-            if self._status is not None and self._status.state is not AgentState.STARTING:
+            if self.status is not None and self.status.state is not AgentState.STARTING:
                 with suppress(StoreError):  # a full disk must not keep anybody from stopping
-                    self._status.update(state=AgentState.STOPPED)
+                    self.status.update(state=AgentState.STOPPED)
         finally:
             self._stages = None
             self._plugins.close(timeout=2.0)
@@ -302,7 +302,7 @@ class Agent:
         due = stages.engine.next_look()
         if due is not None and not self._pauses.rests("intake"):
             waits.append(due - now)
-        written = self._status.next_write() if self._status else None
+        written = self.status.next_write() if self.status else None
         if written is not None:
             waits.append(written - now)
         if self._refreshing() and not self._pauses.rests("intake"):
@@ -338,11 +338,11 @@ class Agent:
         return {**facts, "no_update_because": updating.why_not, "limited": updating.limited}
 
     def _write_status(self, state: AgentState | None = None) -> None:
-        assert self._status is not None
+        assert self.status is not None
         try:
             facts = self.facts()
             if state is not None:
                 facts["state"] = state.value
-            self._status.update(**facts)
+            self.status.update(**facts)
         except EdgeAgentError as error:
             log.warning("status cannot be written: %s", error)

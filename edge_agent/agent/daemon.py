@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.asking import is_running
@@ -35,6 +36,7 @@ class ServiceManager:
         self.ping_seconds = int(environment.get("WATCHDOG_USEC", "0")) / 2e6 or None
         self._monotonic = monotonic
         self._last_ping = -1e9
+        self._said = ""
 
     def tell(self, text: str) -> None:
         """Send one message, for instance `READY=1`; trouble is logged, never raised."""
@@ -47,6 +49,13 @@ class ServiceManager:
         except OSError as error:
             log.warning("the service manager cannot be told %s: %s", text, error)
 
+    def say(self, text: str) -> None:
+        """Put a line into `systemctl status`; the same one again is not sent."""
+        line = " ".join(text.split())  # a second line would be another message
+        if line != self._said:
+            self._said = line
+            self.tell(f"STATUS={line}")
+
     def alive(self) -> None:
         """Ping the watchdog, not oftener than it asks for; called from the loop that proves progress."""
         now = self._monotonic()
@@ -58,28 +67,42 @@ class ServiceManager:
 def serve(agent: Agent, control: ControlSocket, manager: ServiceManager | None = None) -> str:
     """Open an agent and run it until a signal or an error ends it; returns why it stopped.
 
-    Readiness is announced once the store is open, the current version verified and the engine warm.
+    Readiness is announced once the store is open, the current version verified and the engine warm.  All the while the
+    service manager has a line on how it is.
     """
     manager = manager or ServiceManager()
     if manager.ping_seconds is not None:
         agent.longest_wait_seconds = manager.ping_seconds / 2
+    manager.say("starting: opening the store and verifying the current version")
     with _signals(agent):
         open_patiently(agent, give_up=lambda: is_running(control.home))
         try:
             control.open()
+            manager.say("starting: warming the engine")
             agent.start()
             manager.tell("READY=1")
 
             def alive() -> None:
                 manager.alive()
+                if agent.status is not None:
+                    manager.say(in_a_line(agent.status.facts))
                 control.tend()
 
             agent.run(alive)
         finally:
             manager.tell("STOPPING=1")
+            manager.say(f"stopping: {agent.stopping or 'after an error'}")
             control.close()
             agent.close(reason=agent.stopping or "error")
     return agent.stopping
+
+
+def in_a_line(facts: Mapping[str, Any]) -> str:
+    """How an agent is, by the facts of its status, for people who look at many services."""
+    version = facts["version"]
+    answers = f"version {version} answers" if version else "no version answers yet"
+    line = f"{facts['state']}: {answers}, {facts['samples']} samples of {len(facts['labels'])} labels"
+    return f"{line}; {facts['trouble']}" if facts.get("trouble") else line
 
 
 @contextmanager

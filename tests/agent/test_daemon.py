@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge_agent.agent.daemon import ServiceManager
+from edge_agent.agent.asking import is_running
+from edge_agent.agent.control import ControlSocket
+from edge_agent.agent.daemon import ServiceManager, in_a_line, serve
+from edge_agent.agent.home import Home
+from edge_agent.agent.status import read_status
+from edge_agent.hookspecs import hookimpl
+from edge_agent.store.registry import VersionRegistry
 from edge_agent.testing import FakeClock
+
+from .conftest import Bench
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -51,3 +67,128 @@ def test_nobody_listens() -> None:
     manager.alive()
 
     assert manager.ping_seconds is None
+
+
+def heard(manager_socket: socket.socket) -> list[str]:
+    """Every message until now."""
+    manager_socket.setblocking(False)
+    messages = []
+    try:
+        while True:
+            messages.append(manager_socket.recv(1000).decode())
+    except BlockingIOError:
+        return messages
+
+
+def test_e2_ready_means_ready(tmp_path: Path, manager_socket: socket.socket, bench: Bench) -> None:
+    """READY=1 comes after the store, the version and the engine; every change of how it is has a line."""
+    bench.open()
+    for label in ("cat", "dog"):
+        bench.show(label, *(f"{label} {i}" for i in range(4)))
+    bench.agent.start()
+    bench.settle()
+    bench.close()
+    before: list[str] = []
+
+    class Listener:
+        @hookimpl
+        def agent_started(self, version: int) -> None:
+            before.extend(heard(manager_socket))
+            assert version == 1
+
+        @hookimpl
+        def agent_stopping(self, reason: str) -> None:
+            assert reason == "SIGTERM"
+
+    agent = bench.make(None, [("listener", Listener())])
+    step = agent.step
+
+    def step_and_stop(patience_seconds: float = 0.0) -> None:
+        step(0.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    agent.step = step_and_stop  # type: ignore[method-assign]
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+    reason = serve(agent, ControlSocket(Home(bench.home), agent), ServiceManager(environment))
+
+    assert reason == "SIGTERM"
+    assert before == [
+        "STATUS=starting: opening the store and verifying the current version",
+        "STATUS=starting: warming the engine",
+    ]
+    assert heard(manager_socket) == [
+        "READY=1",
+        "WATCHDOG=1",
+        "STATUS=ok: version 1 answers, 8 samples of 2 labels",
+        "STOPPING=1",
+        "STATUS=stopping: SIGTERM",
+    ]
+
+
+def test_e2_no_readiness_without_a_store(tmp_path: Path, manager_socket: socket.socket, bench: Bench) -> None:
+    """When the state directory cannot be used, nothing says READY=1."""
+    bench.open()  # which holds the lock
+    agent = bench.make()
+    agent.stopping = "so it does not wait for the lock"
+    with pytest.raises(Exception, match="is in use by process"):
+        serve(
+            agent,
+            ControlSocket(Home(bench.home), agent),
+            ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")}),
+        )
+
+    assert [message for message in heard(manager_socket) if not message.startswith("STATUS=")] == []
+
+
+def test_a_line_is_one_line(tmp_path: Path, manager_socket: socket.socket) -> None:
+    """What went wrong is in it, and nothing in it can be another message; the same line is sent once."""
+    manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    facts: dict[str, Any] = {"state": "degraded", "version": None, "samples": 0, "labels": {}}
+    for _ in range(2):
+        manager.say(in_a_line({**facts, "trouble": "disk\nMAINPID=1"}))
+
+    assert heard(manager_socket) == [
+        "STATUS=degraded: no version answers yet, 0 samples of 0 labels; disk MAINPID=1"
+    ]
+
+
+@pytest.mark.slow
+def test_e2_e3_a_service_from_start_to_end(tmp_path: Path, manager_socket: socket.socket) -> None:
+    """The real program: it answers when it says READY=1, goes on pinging, and ends with 0 after SIGTERM."""
+    manager_socket.settimeout(60)
+    home = tmp_path / "home"
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge_agent.cli", "--home", str(home), "run"],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "OPENBLAS_NUM_THREADS": "1",
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "WATCHDOG_USEC": "400000",
+            },
+            stderr=log,
+        )
+    messages: list[str] = []
+
+    def wait_for(wanted: str, times: int = 1) -> None:
+        while times:
+            messages.append(manager_socket.recv(1000).decode())
+            times -= messages[-1] == wanted
+
+    try:
+        wait_for("READY=1")
+        assert is_running(home)
+        assert (read_status(home / "status.json") or {})["state"] == "ok"
+        assert VersionRegistry(home / "models").current() is None
+        assert "WATCHDOG=1" not in messages
+        wait_for("WATCHDOG=1", times=3)
+        told = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        wait_for("STOPPING=1")
+        assert process.wait(timeout=60) == 0
+        print(f"ended {time.monotonic() - told:.2f} s after SIGTERM")
+    finally:
+        process.kill()
+        process.wait()
+    assert (read_status(home / "status.json") or {})["state"] == "stopped"
