@@ -23,7 +23,7 @@ stop() {
     exit 1
 }
 
-mode=install wheels='' accelerators='' plugins='' start=yes purge='' into=''
+mode=install bits='' wheels='' accelerators='' plugins='' start=yes purge='' into=''
 while [ $# -gt 0 ]; do
     case $1 in
         --wheels | --accelerator | --plugin | --root)
@@ -123,6 +123,9 @@ print("%d.%d" % sys.version_info[:2], arch)' 2>/dev/null) || stop "there is no p
     [ -e "$lock" ] || stop "there is no lock for $arch and Python $version; deploy/locks has: $(cd "$here/locks" && echo *-py*)"
     "$python" -c 'import venv, ensurepip' 2>/dev/null || stop "$python lacks the venv module: apt install python3-venv"
     if [ "$arch" = armv7l ]; then
+        # A 64-bit kernel tells 32-bit programs that they are of 64 bits; see docs/platforms.md.
+        [ "$(uname -m)" = armv7l ] || bits=linux32
+        export _PYTHON_HOST_PLATFORM=linux-armv7l
         "$python" -c 'import numpy, PIL' 2>/dev/null ||
             stop "32-bit ARM uses Debian's numpy and Pillow: apt install python3-numpy python3-pil python3-dev gcc"
     fi
@@ -142,7 +145,8 @@ fingerprint() {
 
 # pip ARGUMENTS...: of the environment in $venv; what it said is shown when it fails.
 pip() {
-    "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@" >"$work/pip.log" 2>&1 && return
+    # shellcheck disable=SC2086  # a command, or nothing
+    $bits "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@" >"$work/pip.log" 2>&1 && return
     tail -n 8 "$work/pip.log" >&2
     stop "pip could not install what is needed; is there a network, and room on the disk?"
 }
