@@ -15,6 +15,7 @@ EdgeAgentError
 │   └── EngineError            the child process died, hung or answered nonsense
 ├── StoreError                 the disk or the database refused
 │   ├── DiskFullError          no room; try again when there is
+│   ├── DiskFailedError        an I/O error, or read-only: what is written now may be lost
 │   └── DamagedError           bytes are there but not the ones that were written
 ├── MLModelError               Core ML's error, with Apple's code
 │   └── ModelNotSavedError     the disk refused a model: a StoreError too
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 
 
 class EdgeAgentError(Exception):
@@ -90,6 +92,21 @@ class StoreError(EdgeAgentError):
 
 class DiskFullError(StoreError):
     """There is no room left (space, inodes or quota); the same call may succeed later."""
+
+
+class DiskFailedError(StoreError):
+    """The disk reported an error or became read-only: nothing written from now on can be relied on.
+
+    `path` is what it was met at; None where it was any file of the database.
+    """
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def is_below(self, folder: Path) -> bool:
+        """Whether it is the disk of `folder` that failed, as far as can be told."""
+        return self.path is None or self.path.is_relative_to(folder)
 
 
 class DamagedError(StoreError):

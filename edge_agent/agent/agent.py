@@ -13,7 +13,7 @@ from typing import Any
 from edge_agent.agent.accelerating import look_after
 from edge_agent.agent.home import Home
 from edge_agent.agent.pauses import REST_SECONDS, Pauses
-from edge_agent.agent.requests import FORGET, UPDATE, Request, answer
+from edge_agent.agent.requests import CHANGES, FORGET, UPDATE, Request, answer
 from edge_agent.agent.stages import Clocks, MakeEngine, Stages, open_stages
 from edge_agent.agent.status import AgentState, StatusFile
 from edge_agent.agent.summary import summarise
@@ -174,6 +174,7 @@ class Agent:
             try:
                 work()
             except EdgeAgentError as error:
+                self._open_stages.met(error)
                 self._pauses.rest(name, str(error))
             except Exception as error:  # the step boundary: a defect must not stop the service
                 log.exception("%s failed", name)
@@ -185,6 +186,7 @@ class Agent:
     def _take_in(self) -> None:
         stages = self._open_stages
         look_after(stages.engine, self._plugins)
+        stages.store.database.trust()
         stages.rebuild.step(self._go_on)
         stages.intake.step(self._go_on)
         if stages.engine.facts is not None:
@@ -209,11 +211,7 @@ class Agent:
     def _drain(self, patience_seconds: float = 0.0) -> None:
         """Handle what the inbox holds; wait for the first message up to `patience_seconds`."""
         try:
-            message = (
-                self._inbox.get(timeout=patience_seconds)
-                if patience_seconds > 0
-                else self._inbox.get_nowait()
-            )
+            message = self._inbox.get(block=patience_seconds > 0, timeout=patience_seconds or None)
             while True:
                 self._handle(message)
                 message = self._inbox.get_nowait()
@@ -237,6 +235,8 @@ class Agent:
             self._open_updating.ask(request)
             return
         try:
+            if request.name in CHANGES:
+                self._open_stages.store.database.trust()
             result = answer(request, self._open_stages.answers, self.facts)
             if request.name == FORGET:
                 self._open_stages.intake.count_rejected()
@@ -244,6 +244,7 @@ class Agent:
             else:
                 request.reply.set_result(result)
         except EdgeAgentError as error:
+            self._open_stages.met(error)
             request.fail(error)
         except Exception as error:  # part of the step boundary: a bad question must not stop the service
             log.exception("%s failed", request.name)
@@ -345,4 +346,5 @@ class Agent:
                 facts["state"] = state.value
             self.status.update(**facts)
         except EdgeAgentError as error:
+            self._open_stages.met(error)
             log.warning("status cannot be written: %s", error)

@@ -10,6 +10,7 @@ The note in the database holds the digests and labels for as long as something i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ from edge_agent.store.erasure import silence_journal
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import Sample, SampleStore
 from edge_agent.vision.picture_metadata import picture_digest
+
+log = logging.getLogger(__name__)
 
 NOTE = "forgetting"
 """Where the store keeps what is still to be forgotten."""
@@ -266,15 +269,19 @@ def _read(text: str | None) -> _Note | None:
         return None
     if text == _SWEEP:
         return _Note(removed=True)
-    known = json.loads(text)
-    if isinstance(known, list):  # as it was written before versions were part of it
-        return _Note(digests=tuple(known), upto=_ANY) if known else None
-    return _Note(
-        digests=tuple(known["digests"]),
-        labels=tuple(known["labels"]),
-        upto=known["upto"],
-        removed=known["removed"],
-    )
+    try:
+        known = json.loads(text)
+        if isinstance(known, list):  # as it was written before versions were part of it
+            return _Note(digests=tuple(known), upto=_ANY) if known else None
+        return _Note(
+            digests=tuple(known["digests"]),
+            labels=tuple(known["labels"]),
+            upto=known["upto"],
+            removed=known["removed"],
+        )
+    except (ValueError, KeyError, TypeError):
+        log.error("what was to be forgotten cannot be read any more: %s", text[:200])  # noqa: TRY400
+        return None
 
 
 def _same(folder: Path, sizes: Collection[int], digests: Collection[str]) -> Iterator[Path]:

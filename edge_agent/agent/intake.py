@@ -16,7 +16,7 @@ from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label, printable
 from edge_agent.agent.sight import Eyes
 from edge_agent.config import DropFolderConfig, PicturesConfig
-from edge_agent.errors import DiskFullError, LabelError, PluginError, StoreError
+from edge_agent.errors import DiskFailedError, DiskFullError, LabelError, PluginError, StoreError
 from edge_agent.plugins import PluginHost
 from edge_agent.store.atomic import move_file, remove_file, write_file
 from edge_agent.store.samples import NewSample, Rejection, SampleStore
@@ -243,10 +243,8 @@ class Intake:
         """Let stored files go where the database says they are; one that cannot is named and left for later."""
         try:
             self._archive.take((arrival.path, stored_path) for arrival, stored_path in files)
-        except DiskFullError:
-            raise
-        except StoreError:
-            pass  # found out one by one
+        except StoreError as error:
+            self._raise_if_lasting(error)  # else found out one by one
         else:
             return len(files)
         moved = 0
@@ -257,11 +255,17 @@ class Intake:
             try:
                 self._archive.take([(arrival.path, stored_path)])
                 moved += 1
-            except DiskFullError:
-                raise
             except StoreError as error:
+                self._raise_if_lasting(error)
                 self._stuck_at(arrival, f"stored, but cannot leave the drop folder: {error}")
         return moved
+
+    def _raise_if_lasting(self, error: StoreError) -> None:
+        """Go on only where one file is the trouble, not the whole disk."""
+        if isinstance(error, DiskFullError) or (
+            isinstance(error, DiskFailedError) and error.is_below(self._home.path)
+        ):
+            raise error
 
     def _stuck_at(self, arrival: Arrival, reason: str) -> None:
         """Remember a file that does not leave, and look at it again much later; it must not hold up the others."""
@@ -296,9 +300,8 @@ class Intake:
         try:
             write_file(note, (reason + "\n").encode())
             move_file(arrival.path, target)
-        except DiskFullError:
-            raise
         except StoreError as error:
+            self._raise_if_lasting(error)
             with suppress(StoreError):  # what kept the note from being written may keep it from being removed
                 remove_file(note)
             if os.path.lexists(arrival.path):
@@ -318,7 +321,7 @@ class Intake:
 def _free_name(folder: Path, name: str) -> Path:
     target = folder / name
     count = 1
-    while target.exists() or (folder / (target.name + REASON_SUFFIX)).exists():
+    while os.path.lexists(target):  # a reason without its file was written just before the power went
         count += 1
         target = folder / f"{Path(name).stem}-{count}{Path(name).suffix}"
     return target

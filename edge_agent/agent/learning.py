@@ -16,7 +16,7 @@ from edge_agent.agent.publishing import Candidate, publish
 from edge_agent.agent.refusals import Refusals
 from edge_agent.agent.split import Split, relearned
 from edge_agent.config import LearningConfig, UpdateConfig
-from edge_agent.errors import EdgeAgentError, NotFoundError, StoreError
+from edge_agent.errors import DiskFailedError, EdgeAgentError, NotFoundError, StoreError
 from edge_agent.hookspecs import Decision
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel, MLModelConfiguration
@@ -210,15 +210,10 @@ class Learning:
     def last_update(self) -> dict[str, Any] | None:
         """How the last update ended, from the journal, so that it is known after a restart too."""
         if self._last is None:
-            record = self._store.last_update()
-            if record is not None:
+            noted = self._store.last_update()
+            if noted is not None:
                 self._last = Outcome(
-                    record.state,
-                    record.version,
-                    record.accuracy,
-                    record.seconds,
-                    record.samples,
-                    record.message,
+                    noted.state, noted.version, noted.accuracy, noted.seconds, noted.samples, noted.message
                 )
         return self._last.to_json() if self._last else None
 
@@ -258,9 +253,12 @@ class Learning:
         running.task.wait()
         samples = len(running.parts.training)
         try:
+            self._store.database.trust()
             outcome = self._conclude(running, current, serving, facts, insisted=insisted)
         except EdgeAgentError as error:
-            log.exception("the update failed")
+            if isinstance(error, DiskFailedError):
+                self._store.database.distrust(str(error))
+            log.error("the update failed: %s", error)  # noqa: TRY400  # foreseen; a page of code helps nobody
             outcome = Outcome("failed", None, None, self._monotonic() - running.started, samples, str(error))
         outcome = replace(outcome, unseen=running.unseen)
         try:

@@ -19,6 +19,9 @@ UPDATE = "update"
 FORGET = "forget"
 """Answered when the versions that learned from it are gone, or why they are not."""
 
+CHANGES = ("rollback", "import", "relabel", FORGET, "extractor")
+"""What changes something at once, and is refused once the disk has failed."""
+
 QUESTIONS = (
     "predict",
     "versions",

@@ -32,7 +32,7 @@ class Serving:
         try:
             version = self._registry.current()
         except DamagedError as error:
-            log.exception("no version is sound")
+            log.error("no version is sound: %s", error)  # noqa: TRY400  # foreseen
             self.version = self.model = None
             self.trouble = (
                 f"no published version is sound; a new one is made from the stored samples: {error}"
@@ -46,7 +46,7 @@ class Serving:
             self.model = MLModel.load(version.path / MODEL_FOLDER, heads=self._heads)
         except EdgeAgentError as error:
             self.trouble = f"version {version.number} cannot be loaded: {error}"
-            log.exception("%s", self.trouble)
+            log.error("%s", self.trouble)  # noqa: TRY400  # foreseen
             if self.model is None:
                 self.version = None
             return

@@ -31,7 +31,7 @@ from edge_agent.agent.retention import Retention
 from edge_agent.agent.serving import Serving
 from edge_agent.agent.sight import Sight
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
-from edge_agent.errors import ConfigError, StoreError
+from edge_agent.errors import ConfigError, DiskFailedError, EdgeAgentError, StoreError
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost
@@ -88,6 +88,11 @@ class Stages:
     board: Board
     retention: Retention
     _closing: ExitStack = field(repr=False)
+
+    def met(self, error: EdgeAgentError) -> None:
+        """Store nothing any more where the disk of the state directory failed: what was said to be kept may be lost."""
+        if isinstance(error, DiskFailedError) and error.is_below(self.home.path):
+            self.store.database.distrust(str(error))
 
     def close(self) -> None:
         """Stop taking input, end the engine, close the store and give the lock back."""

@@ -10,20 +10,24 @@ import msgspec
 
 from edge_agent.agent.stages import Stages
 from edge_agent.agent.status import AgentState
+from edge_agent.errors import StoreError
 from edge_agent.plugins import PluginHost
 
 
 def summarise(stages: Stages, plugins: PluginHost, troubles: list[str]) -> dict[str, Any]:
     """The facts of a status document, with what work failed with; other programs rely on the names."""
     troubles = [*troubles, stages.serving.trouble, stages.rebuild.trouble, stages.engine.trouble]
+    try:
+        labels, last = stages.learning.labels(), stages.learning.last_update()
+    except StoreError as error:  # what else there is to say is the more wanted
+        labels, last = {}, None
+        troubles.append(str(error))
     trouble = "; ".join(filter(None, troubles))
     accelerator = stages.engine.accelerator
     missed = accelerator is not None and accelerator.is_missed
     state = AgentState.DEGRADED if trouble or missed else AgentState.OK
     facts = stages.engine.facts
     version = stages.serving.version
-    labels = stages.learning.labels()
-    last = stages.learning.last_update()
     return {
         "state": state.value,
         "trouble": trouble,

@@ -130,6 +130,7 @@ class Updating:
 
     def _start(self) -> str:
         """Ask the plugins and start if they say so; returns why nothing was started, or nothing."""
+        self._stages.store.database.trust()
         if self._asked:
             self._stages.engine.start()  # only then is it known whether the extractor is still the same
         situation = self._situation(forced=self._forced)

@@ -80,6 +80,7 @@ def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) ->
     tally = Tally()
     agent: Agent = settings.agent(drop_folder=drop_folder, extra=[("cli-tally", tally)])
     open_patiently(agent, give_up=lambda: is_running(settings.home))
+    earlier = agent.facts()["last_update"]
     logging.getLogger("edge_agent.default_plugins.log").setLevel(logging.ERROR)  # said below, once
     try:
         with progress("taking in", agent.waiting() or None) as advance:
@@ -93,7 +94,7 @@ def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) ->
         click.echo(f"ignored {one['path']}: {one['reason']}", err=True)
     if as_json:
         print_json(facts)
-        _complain_of(facts)
+        _complain_of(facts, earlier)
         return
     for rejection in tally.rejections:
         click.echo(f"rejected {rejection.path}: {rejection.reason}", err=True)
@@ -107,13 +108,13 @@ def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) ->
         reason = tally.refusal or facts["no_update_because"] or "the update failed, see below"
         answers = f"version {facts['version']} answers" if facts["version"] else "none answers yet"
         click.echo(f"no new version: {reason}; {answers}")
-    _complain_of(facts)
+    _complain_of(facts, earlier)
 
 
-def _complain_of(facts: dict[str, Any]) -> None:
-    """End with a failure when something kept the agent from its work."""
+def _complain_of(facts: dict[str, Any], earlier: dict[str, Any] | None) -> None:
+    """End with a failure when something kept the agent from its work; an update that failed `earlier` is none of it."""
     last = facts["last_update"]
     if facts["trouble"]:
         raise EdgeAgentError(facts["trouble"])
-    if last and last["state"] == "failed":
+    if last and last != earlier and last["state"] == "failed":
         raise EdgeAgentError(f"the update failed: {last['message']}")

@@ -4,7 +4,7 @@ The recipe is always the same: write aside, fsync the file, rename, fsync the di
 project renames or calls `os.fsync`.
 
 Every function raises `DiskFullError` when there is no room (space, inodes or quota) and `StoreError` for
-everything else the disk refuses; both name the path and say what to do.
+everything else the disk refuses, `DiskFailedError` when it is broken; all name the path and say what to do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edge_agent.errors import DiskFullError, StoreError
+from edge_agent.errors import DiskFailedError, DiskFullError, StoreError
 
 TEMPORARY_PREFIX = ".edge-agent-"
 """Files under this prefix are half-written; every listing of the project ignores them."""
@@ -29,11 +29,14 @@ _COPY_BYTES = 1 << 20
 _counter = itertools.count()
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_FAILED = {errno.EIO, errno.EROFS}
 _ADVICE = {
     errno.EACCES: "give the user that runs edge-agent the right to write there",
     errno.EPERM: "give the user that runs edge-agent the right to write there",
     errno.EROFS: "the file system is mounted read-only; check the card with fsck and remount it",
     errno.EIO: "the disk reports an error; check it with dmesg and copy the data to another one",
+    errno.ENOSPC: "free some space (or inodes, or quota) and it goes on",
+    errno.EDQUOT: "free some space (or inodes, or quota) and it goes on",
     errno.EMFILE: "too many files are open; raise LimitNOFILE of the service",
     errno.ENFILE: "too many files are open on this machine; raise fs.file-max",
     errno.ENOENT: "a folder on the way was removed; create it again",
@@ -53,12 +56,11 @@ def translated(path: Path, doing: str) -> Iterator[None]:
 def store_error(error: OSError, path: Path, doing: str) -> StoreError:
     """The `StoreError` (or `DiskFullError`) for `error`, met while `doing` something with `path`."""
     reason = error.strerror or str(error)
-    if error.errno in _NO_ROOM:
-        return DiskFullError(
-            f"{path}: cannot {doing}: {reason}; free some space (or inodes, or quota) and it goes on"
-        )
     advice = _ADVICE.get(error.errno or 0)
-    return StoreError(f"{path}: cannot {doing}: {reason}" + (f"; {advice}" if advice else ""))
+    text = f"{path}: cannot {doing}: {reason}" + (f"; {advice}" if advice else "")
+    if error.errno in _NO_ROOM:
+        return DiskFullError(text)
+    return DiskFailedError(text, path) if error.errno in _FAILED else StoreError(text)
 
 
 def make_folder(path: Path, mode: int = 0o700) -> None:

@@ -4,7 +4,9 @@ Write-ahead log with synchronous=FULL: what was committed survives a power cut. 
 because SQLite before 3.51.3 can lose data when two connections write and checkpoint at once.
 
 Errors: `DiskFullError` when there is no room, `DamagedError` when the file is not what was written,
-`StoreError` for the rest (locked, read-only, newer format). All name the file.
+`DiskFailedError` when the disk reports an error, `StoreError` for the rest (locked, read-only, newer format). All
+name the file.  After a `DiskFailedError` nothing is written any more until the file is opened anew: a disk that
+failed to keep one commit may say of the next that it is kept, and lose both.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from edge_agent.errors import DamagedError, DiskFullError, StoreError
+from edge_agent.errors import DamagedError, DiskFailedError, DiskFullError, StoreError
 from edge_agent.store.atomic import store_error
 
 _APPLICATION_ID = 0x65646765  # "edge": tells our file from any other SQLite database
@@ -45,6 +47,7 @@ class Database:
         self._lock = threading.RLock()
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
+        self._failure = ""
         with self._translated():
             self._writer = self._connect(read_only=read_only)
         try:
@@ -58,6 +61,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of the body is kept, durably, or nothing of it."""
         with self._lock, self._translated():
+            self.trust()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -98,9 +102,21 @@ class Database:
         if findings != ["ok"]:
             raise DamagedError(f"{self.path}: the database is damaged: {'; '.join(findings)}")
 
+    def trust(self) -> None:
+        """Raise `DiskFailedError` once the disk has failed."""
+        if self._failure:
+            raise DiskFailedError(self._failure)
+
+    def distrust(self, failure: str) -> None:
+        """Write nothing any more, for a reason in words; the first one is kept."""
+        self._failure = self._failure or (
+            f"{failure}; nothing more is stored until the agent is started again, predictions go on"
+        )
+
     def erase_traces(self) -> None:
         """Move the write-ahead log into the file and empty it, so that removed bytes are not left in it."""
         with self._lock, self._translated():
+            self.trust()
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def rewrite(self) -> None:
@@ -110,6 +126,7 @@ class Database:
         Without room for that the old pages stay. Raises `StoreError` while another program reads the file.
         """
         with self._lock, self._translated():
+            self.trust()
             try:
                 with self._translated():
                     self._writer.execute("VACUUM")
@@ -149,6 +166,8 @@ class Database:
         owner: int = writer.execute("PRAGMA application_id").fetchone()[0]
         tables: int = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and owner != _APPLICATION_ID:
+            if _layout(writer) == _layout_of(migrations):
+                raise DamagedError(f"{self.path}: the database is damaged: its mark is gone")
             raise StoreError(f"{self.path}: this is another program's database; choose another --home")
         if version > len(migrations):
             raise StoreError(
@@ -178,6 +197,8 @@ class Database:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {number}")
+        if check and _layout(writer) != _layout_of(migrations):
+            raise DamagedError(f"{self.path}: the database is damaged: its tables are not as they were made")
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -185,6 +206,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._store_error(error) from error
+        except UnicodeDecodeError as error:
+            raise DamagedError(f"{self.path}: the database is damaged: {error}") from error
         except OSError as error:
             raise store_error(error, self.path, "open the database") from error
 
@@ -195,12 +218,16 @@ class Database:
             primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and self._no_room()
         ):
             return DiskFullError(f"{self.path}: no room left ({error}); free some space and it goes on")
-        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        undecodable = code is None and "decode" in str(error)  # by Python's module, which has no code for it
+        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or undecodable:
             return DamagedError(f"{self.path}: the database is damaged: {error}")
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreError(
                 f"{self.path}: the database is locked by another process; stop it and try again"
             )
+        if primary == sqlite3.SQLITE_IOERR and code != sqlite3.SQLITE_IOERR_NOMEM:
+            self.distrust(f"{self.path}: the disk reports an error ({error}); check it with dmesg")
+            return DiskFailedError(self._failure)
         if primary == sqlite3.SQLITE_CANTOPEN and not self.path.exists():
             return StoreError(f"{self.path}: there is no database here yet")
         if self._closed:
@@ -214,3 +241,20 @@ class Database:
         except OSError:
             return False
         return room.f_bavail == 0 or (room.f_files > 0 and room.f_favail == 0)
+
+
+def _layout(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    """Every table with its columns: name, type, whether it may be empty, place in the key."""
+    tables = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+    )
+    columns = 'SELECT name, type, "notnull", pk FROM pragma_table_info(?)'
+    return {name: connection.execute(columns, (name,)).fetchall() for (name,) in tables.fetchall()}
+
+
+def _layout_of(migrations: Sequence[str]) -> dict[str, list[tuple[object, ...]]]:
+    """What the scripts make of an empty file."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for script in migrations:
+            connection.executescript(script)
+        return _layout(connection)

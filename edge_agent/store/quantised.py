@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HEAD = np.dtype([("offset", "<f4"), ("scale", "<f4")])
+HEAD_BYTES = _HEAD.itemsize
 _SMALLEST = np.finfo(np.float32).smallest_subnormal
 
 

@@ -100,7 +100,8 @@ class VersionRegistry:
         except BaseException:
             self._abandon(number)
             raise
-        remove_file(pending)
+        with contextlib.suppress(StoreError):  # it answers already; `clean()` removes the mark later
+            remove_file(pending)
         return self.get(number)
 
     def roll_back(self, to: int | None = None) -> Version:
@@ -161,14 +162,12 @@ class VersionRegistry:
                 self._discard(number)
                 removed.append(f"version {number}, which was never published")
             remove_file(pending)
-        if self._staging.is_dir():
-            for path in sorted(self._staging.iterdir()):
-                remove_tree(path) if path.is_dir() and not path.is_symlink() else remove_file(path)
-                removed.append(path.name)
-        if self.folder.is_dir():
-            for path in sorted(self.folder.glob(TEMPORARY_PREFIX + "*")):
-                remove_file(path)
-                removed.append(path.name)
+        for path in sorted(self._staging.glob("*")):
+            remove_tree(path) if path.is_dir() and not path.is_symlink() else remove_file(path)
+            removed.append(path.name)
+        for path in sorted(self.folder.glob(TEMPORARY_PREFIX + "*")):
+            remove_file(path)
+            removed.append(path.name)
         return removed
 
     # ------------------------------------------------------------------ read: any process, at any time
@@ -304,6 +303,8 @@ class VersionRegistry:
 
     def _point_to(self, number: int) -> None:
         line = f"{_name(number)}\n".encode()
+        if (before := self.pointed()) is not None:  # a mark that is left would undo what was published
+            remove_file(self._pending(before))
         try:
             write_file(self._pointer, line)
         except DiskFullError:  # going back must be possible on a full disk, too
@@ -344,7 +345,5 @@ def _signature(path: Path) -> tuple[object, ...]:
         for folder, _, names in os.walk(path):
             for name in sorted(names):
                 state = Path(folder, name).lstat()
-                found.append(
-                    (folder, name, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-                )
+                found += [(folder, name, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)]
     return tuple(found)

@@ -6,13 +6,15 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import NotFoundError, StoreError
+from edge_agent.errors import DamagedError, NotFoundError, StoreError
 from edge_agent.store.digests import DigestIndex
+from edge_agent.store.quantised import HEAD_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -103,6 +105,42 @@ class AddResult:
     sample: Sample
     kind: Literal["added", "duplicate", "relabelled"]
     previous_path: str = ""
+
+
+_UNSOUND = (
+    """
+    SELECT count(*) FROM samples WHERE typeof(digest) != 'blob' OR length(digest) != 32
+    OR typeof(label) != 'text' OR label = '' OR typeof(added_at) != 'real'
+    OR typeof(source_name) NOT IN ('text', 'blob') OR typeof(stored_path) NOT IN ('text', 'blob')
+    OR typeof(size_bytes) != 'integer' OR typeof(width) != 'integer' OR typeof(height) != 'integer'
+    OR typeof(seen) != 'integer'
+    """,
+    "SELECT count(*) FROM extractors WHERE typeof(fingerprint) != 'text' OR typeof(n_features) != 'integer'",
+    """
+    SELECT count(*) FROM features LEFT JOIN extractors ON extractors.id = features.id >> 40
+    WHERE typeof(data) != 'blob' OR length(data) IS NOT n_features + ?
+    """,
+    "SELECT count(*) FROM meta WHERE value NOT IN ('', 'sweep') AND NOT json_valid(value)",
+)
+"""How many rows cannot be what was written; SQLite's own check looks at the tree, not at what hangs in it."""
+
+_TEXTS = (
+    "SELECT label, source_name, stored_path FROM samples",
+    "SELECT key, value FROM meta",
+    "SELECT state, message FROM updates",
+    "SELECT label FROM changes",
+)
+
+
+def check_rows(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `DamagedError`, or the error of reading, when a row is not what can have been written."""
+    for question in _UNSOUND:
+        number = connection.execute(question, (HEAD_BYTES,) * question.count("?")).fetchone()[0]
+        if number:
+            raise DamagedError(f"{path}: the database is damaged: {number} rows are not what was written")
+    for question in _TEXTS:
+        for _row in connection.execute(question):
+            pass  # reading it is what finds letters that are none
 
 
 class Edit:

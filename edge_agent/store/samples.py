@@ -90,6 +90,8 @@ class SampleStore:
             self._reserve.hold()
             try:
                 with self._database.reading() as connection:
+                    if check:
+                        rows.check_rows(connection, path)
                     self._index = DigestIndex(connection.execute("SELECT digest, sequence FROM samples"))
             except BaseException:
                 self._database.close()

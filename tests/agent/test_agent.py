@@ -339,7 +339,7 @@ class TestRestart:
     def test_a_lost_database_is_made_again_from_the_archive(
         self, bench: Bench, tmp_path: Path, damage: str
     ) -> None:
-        """Without its database the agent reads the archive again, keeps every sample's label and goes on learning."""
+        """A2: Without its database the agent reads the archive again, keeps every label and goes on learning."""
         bench.open()
         teach(bench, cat=4, dog=4)
         bench.ask("relabel", digest=bench.ask("samples", label="dog")[0]["digest"], label="wolf")

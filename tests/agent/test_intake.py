@@ -168,6 +168,18 @@ class TestRefused:
             "x.jpg.reason.txt",
         ]
 
+    def test_a_reason_without_its_file_is_written_anew(self, bench: Bench) -> None:
+        """When the power went between the reason and the file the next refusal takes the same name."""
+        note = bench.home / "rejected" / "cat" / "bad-1.jpg.reason.txt"
+        note.parent.mkdir(parents=True)
+        note.write_text("half a rea")
+        bench.open()
+        drop_texts(bench.drop, "cat", ["bad 1"])
+        bench.settle()
+
+        assert files(bench.home / "rejected") == ["bad-1.jpg", "bad-1.jpg.reason.txt"]
+        assert note.read_text() == "this is not a picture\n"
+
     def test_files_without_a_label_and_bad_labels_are_told_why(self, bench: Bench) -> None:
         """A file directly in the drop folder, and one in a folder that can be no label, are put aside."""
         bench.open()

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from edge_agent.cli.pictures import write_pictures
 from edge_agent.cli.run import run
 from edge_agent.errors import EdgeAgentError, EngineError
+from edge_agent.store.samples import SampleStore
 from edge_agent.testing import FakeEngine, drop_texts
 from edge_agent.vision.engine import EngineFacts
 
@@ -89,6 +90,16 @@ def test_what_kept_it_from_its_work_is_a_failure(
         done = once(fake_settings, "--json")
     assert json.loads(done.stdout)["samples"] == 2
     assert isinstance(done.exception, EdgeAgentError)
+
+
+def test_a_failure_of_yesterday_is_no_failure_of_today(shell: Shell, fake_settings: FakeSettings) -> None:
+    """A run that had nothing to do ends well although the last update, in an earlier run, had failed."""
+    drop_texts(shell.drop, "cat", ["cat 1", "cat 2"])
+    assert once(fake_settings).exit_code == 0
+    with SampleStore(shell.home / "agent.db") as store:
+        store.record_update(state="failed", version=None, samples=2, seconds=1.0, message="the disk failed")
+
+    assert once(fake_settings).exit_code == 0
 
 
 def test_a_daemon_prints_no_document(shell: Shell) -> None:

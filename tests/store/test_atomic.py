@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from edge_agent.errors import DiskFullError, HomeError, HomeLockedError, StoreError
+from edge_agent.errors import DiskFailedError, DiskFullError, HomeError, HomeLockedError, StoreError
 from edge_agent.store.atomic import (
     TEMPORARY_PREFIX,
     copy_file,
@@ -163,8 +163,8 @@ class TestFullDisk:
         [
             (errno.ENOSPC, DiskFullError, "free some space"),
             (errno.EDQUOT, DiskFullError, "quota"),
-            (errno.EROFS, StoreError, "remount"),
-            (errno.EIO, StoreError, "dmesg"),
+            (errno.EROFS, DiskFailedError, "remount"),
+            (errno.EIO, DiskFailedError, "dmesg"),
             (errno.EACCES, StoreError, "right to write"),
             (errno.EMFILE, StoreError, "LimitNOFILE"),
         ],

@@ -419,6 +419,26 @@ class TestDeadAtAnyStep:
         assert ends == {1, 2}
         assert step > 30
 
+    def test_a_mark_that_stays_undoes_nothing(self, tmp_path, monkeypatch):
+        """A version that answers is published although its mark cannot be removed, and survives going back."""
+        registry = VersionRegistry(tmp_path)
+        registry.publish(fill, facts())
+        with monkeypatch.context() as patch:
+
+            def refuse(path):
+                if path.name == "000002.pending":
+                    raise StoreError(f"{path}: cannot remove the file")
+
+            patch.setattr("edge_agent.store.registry.remove_file", refuse)
+            assert registry.publish(fill, facts(1)).number == 2
+        assert list((tmp_path / "staging").iterdir()) != []
+        registry.roll_back(1)
+
+        again = VersionRegistry(tmp_path)
+        again.clean()
+        assert again.numbers() == [1, 2]
+        assert list((tmp_path / "staging").iterdir()) == []
+
     @pytest.mark.slow
     @pytest.mark.parametrize("action", ["registry.prune(1)", "registry.roll_back(1)", "registry.clean()"])
     def test_of_what_else_changes(self, tmp_path, child, action):

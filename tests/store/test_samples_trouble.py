@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_agent.errors import DamagedError, DiskFullError, NotFoundError, StoreError
+from edge_agent.errors import DamagedError, DiskFailedError, DiskFullError, NotFoundError, StoreError
 from edge_agent.store.samples import NewSample, SampleStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +130,30 @@ class TestDamaged:
         with pytest.raises(DamagedError, match=r"agent\.db: the database is damaged"):
             SampleStore(tmp_path / "agent.db")
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "PRAGMA application_id = 7",
+            "ALTER TABLE samples RENAME COLUMN label TO labdl",
+            "DROP TABLE meta",
+            "UPDATE samples SET digest = x'00' WHERE sequence = 3",
+            "UPDATE samples SET label = CAST(x'ff61' AS TEXT) WHERE sequence = 3",
+            "UPDATE samples SET size_bytes = 'many' WHERE sequence = 3",
+            "UPDATE features SET data = x'00' WHERE id = (SELECT min(id) FROM features)",
+            "UPDATE extractors SET n_features = 601",
+            "INSERT INTO meta VALUES ('forgetting', '{\"digests\": [')",
+            "INSERT INTO meta VALUES ('forgetting', CAST(x'e5e5' AS TEXT))",
+        ],
+    )
+    def test_bytes_that_changed_within_a_sound_tree(self, tmp_path, new_sample, damage):
+        """A2: What SQLite itself does not mind and the agent would fail over, again and again, is damage too."""
+        self.fill(tmp_path / "agent.db", new_sample)
+        with contextlib.closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as connection:
+            connection.execute(damage)
+
+        with pytest.raises(DamagedError, match=r"agent\.db: the database is damaged"):
+            SampleStore(tmp_path / "agent.db")
+
     def test_cut_short(self, tmp_path, new_sample):
         """A file that lost its end is a `DamagedError`."""
         self.fill(tmp_path / "agent.db", new_sample)
@@ -179,6 +203,30 @@ class TestDamaged:
         for name in ("folder", "link"):
             with pytest.raises(StoreError, match=name):
                 SampleStore(tmp_path / name)
+
+
+class TestFailedDisk:
+    def test_nothing_is_written_after_an_error(self, tmp_path, new_sample):
+        """A4: Once the disk is known to have failed every change is refused with the reason; reading goes on."""
+        with SampleStore(tmp_path / "agent.db") as store:
+            store.add([new_sample(1)], "fp")
+            store.database.distrust("the disk reports an error")
+            changes = [
+                lambda: store.add([new_sample(2)], "fp"),
+                lambda: store.remove(new_sample(1).digest),
+                lambda: store.set_meta("doing", "nothing"),
+                store.database.rewrite,
+                store.database.erase_traces,
+            ]
+            for change in changes:
+                with pytest.raises(DiskFailedError, match="disk reports an error; nothing more is stored"):
+                    change()
+
+            assert store.count() == 1
+        with SampleStore(tmp_path / "agent.db") as store:
+            store.add([new_sample(2)], "fp")
+
+            assert store.count() == 2
 
 
 class TestInTheWay:
