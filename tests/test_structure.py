@@ -68,6 +68,7 @@ STOREYS = """
     agent.dropfolder | agent.traces | agent.refusals | agent.verdict
     agent.checkup | agent.removal | agent.specimens
     agent.sight
+    agent.leftovers
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     agent.limits
     agent.extractors

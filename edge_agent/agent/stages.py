@@ -23,6 +23,7 @@ from edge_agent.agent.home import Home
 from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.intake import Intake
 from edge_agent.agent.learning import Learning
+from edge_agent.agent.leftovers import remove_leftovers
 from edge_agent.agent.probation import Probation
 from edge_agent.agent.rebuild import Rebuild, open_store
 from edge_agent.agent.refresh import Refresh
@@ -157,6 +158,7 @@ def open_stages(
         closing.callback(folder.close)
         archive = Archive(home)
         archive.clean()
+        remove_leftovers(home, drop_folder, clocks.wall)
         serving = Serving(registry, heads)
         serving.reload()
         learning = Learning(
