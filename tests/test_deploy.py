@@ -80,7 +80,7 @@ def _installed(tmp_path: Path) -> Path:
 
 
 def test_systemd_accepts_the_unit(analyze, installed: Path):
-    """`systemd-analyze verify` has nothing to say about it."""
+    """E1: `systemd-analyze verify` has nothing to say about it."""
     done = analyze("verify", "--man=no", str(installed))
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -95,7 +95,7 @@ def test_a_spoilt_unit_is_noticed(analyze, installed: Path):
 
 
 def test_exposure_is_half_a_point_at_most(analyze):
-    """The scale ends at ten; without network and devices the unit stays below 0.5."""
+    """E1: the scale ends at ten; without network and devices the unit stays below 0.5."""
     arguments = ("security", "--offline=true", "--no-pager", str(UNIT))
     done = analyze(*arguments, "--threshold=5")
 

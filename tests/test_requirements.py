@@ -28,9 +28,6 @@ REQUIREMENTS = {
 STILL_OPEN = {
     "C5",
     "D5",
-    "E1",
-    "E2",
-    "E3",
     "E4",
     "E5",
 }

@@ -19,6 +19,7 @@ from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.daemon import ServiceManager, in_a_line, serve
 from edge_agent.agent.home import Home
 from edge_agent.agent.status import read_status
+from edge_agent.config import Config, LearningConfig
 from edge_agent.hookspecs import hookimpl
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.testing import FakeClock
@@ -45,7 +46,7 @@ def test_readiness_is_one_datagram(tmp_path: Path, manager_socket: socket.socket
 
 
 def test_the_watchdog_is_pinged_twice_in_its_time(tmp_path: Path, manager_socket: socket.socket) -> None:
-    """Pings go out at half the granted time, however often the loop turns."""
+    """E2: pings go out at half the granted time, however often the loop turns."""
     clock = FakeClock()
     manager = ServiceManager(
         {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"}, monotonic=clock
@@ -60,7 +61,7 @@ def test_the_watchdog_is_pinged_twice_in_its_time(tmp_path: Path, manager_socket
 
 
 def test_nobody_listens() -> None:
-    """Without NOTIFY_SOCKET, or with a dead one, nothing happens."""
+    """E2: without NOTIFY_SOCKET, or with a dead one, nothing happens."""
     ServiceManager({}).tell("READY=1")
     manager = ServiceManager({"NOTIFY_SOCKET": "/nonexistent/notify"})
     manager.tell("READY=1")
@@ -81,7 +82,7 @@ def heard(manager_socket: socket.socket) -> list[str]:
 
 
 def test_e2_ready_means_ready(tmp_path: Path, manager_socket: socket.socket, bench: Bench) -> None:
-    """READY=1 comes after the store, the version and the engine; every change of how it is has a line."""
+    """E2: READY=1 comes after the store, the version and the engine; every change of how it is has a line."""
     bench.open()
     for label in ("cat", "dog"):
         bench.show(label, *(f"{label} {i}" for i in range(4)))
@@ -126,7 +127,7 @@ def test_e2_ready_means_ready(tmp_path: Path, manager_socket: socket.socket, ben
 
 
 def test_e2_no_readiness_without_a_store(tmp_path: Path, manager_socket: socket.socket, bench: Bench) -> None:
-    """When the state directory cannot be used, nothing says READY=1."""
+    """E2: when the state directory cannot be used, nothing says READY=1."""
     bench.open()  # which holds the lock
     agent = bench.make()
     agent.stopping = "so it does not wait for the lock"
@@ -138,6 +139,39 @@ def test_e2_no_readiness_without_a_store(tmp_path: Path, manager_socket: socket.
         )
 
     assert [message for message in heard(manager_socket) if not message.startswith("STATUS=")] == []
+
+
+def test_e3_training_stops_at_once(bench: Bench) -> None:
+    """E3: SIGTERM in the middle of a training that takes hours ends it; the samples are there for the next start."""
+    endless = LearningConfig(head="sgd", parameters={"epochs": 100_000, "mini_batch_size": 1})
+    batches: list[int] = []
+
+    class Listener:
+        @hookimpl
+        def mini_batch_end(self, event: Any) -> None:
+            batches.append(1)
+            if len(batches) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    agent = bench.make(Config(learning=endless), [("listener", Listener())])
+    for label in ("cat", "dog"):
+        bench.show(label, *(f"{label} {i}" for i in range(4)))
+    step = agent.step
+
+    def step_and_let_time_pass(patience_seconds: float = 0.0) -> None:
+        step(min(patience_seconds, 0.1))
+        bench.clock.advance(1.0)
+
+    agent.step = step_and_let_time_pass  # type: ignore[method-assign]
+    reason = serve(agent, ControlSocket(Home(bench.home), agent), ServiceManager({}))
+
+    assert reason == "SIGTERM"
+    assert batches
+    assert len(batches) < 100_000
+    bench.open()
+    bench.agent.start()
+    bench.settle()
+    assert bench.ask("status")["version"] == 1
 
 
 def test_a_line_is_one_line(tmp_path: Path, manager_socket: socket.socket) -> None:
@@ -154,7 +188,7 @@ def test_a_line_is_one_line(tmp_path: Path, manager_socket: socket.socket) -> No
 
 @pytest.mark.slow
 def test_e2_e3_a_service_from_start_to_end(tmp_path: Path, manager_socket: socket.socket) -> None:
-    """The real program: it answers when it says READY=1, goes on pinging, and ends with 0 after SIGTERM."""
+    """E2, E3: the real program: it answers when it says READY=1, goes on pinging, and ends with 0 after SIGTERM."""
     manager_socket.settimeout(60)
     home = tmp_path / "home"
     with (tmp_path / "log").open("wb") as log:
