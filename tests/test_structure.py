@@ -82,7 +82,7 @@ STOREYS = """
     ml.generations | vision.feature_source | ml.session_run
     vision.export
     ml.update | vision.engine | vision.worker | vision.delegate_trial | store.registry | ml.session_outcome
-    vision.accelerator
+    vision.accelerator | vision.vouching
     vision.delegate_bench
     ml.admission | ml.examples | ml.forgetting | ml.pipeline | vision.child | vision.trainable_head | vision.delegates
     ml.training_session
@@ -92,7 +92,7 @@ STOREYS = """
     ml.model | ml.quarantine | vision.card_draft | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     vision.adoption | vision.performance | vision.witness
-    vision.backend | vision.delegate_check | vision.extraction
+    vision.backend | vision.canary | vision.delegate_check | vision.extraction
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.contradictions | vision.inspection
@@ -204,6 +204,7 @@ ENGINE_SIDE = (
     "ai_edge_litert",
     "edge_agent.vision.augmentation",
     "edge_agent.vision.backend",
+    "edge_agent.vision.canary",
     "edge_agent.vision.delegate_trial",
     "edge_agent.vision.extractor",
     "edge_agent.vision.extractor_stage",

@@ -116,7 +116,7 @@ class Intake:
         moved = 0
         batch: list[_Pending] = []
         started = self._monotonic()
-        for extraction in self._engine.extract(self._jobs(arrivals)):
+        for extraction in self._engine.extract(self._jobs(arrivals), keep=True):
             job = extraction.key
             assert isinstance(job, _Job)
             arrival = job.arrival

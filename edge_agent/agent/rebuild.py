@@ -75,7 +75,7 @@ class Rebuild:
         batch = self._left[:BATCH_SAMPLES]
         fingerprint = self._engine.start().fingerprint
         found: list[NewSample] = []
-        for extraction in self._engine.extract(self._jobs(batch)):
+        for extraction in self._engine.extract(self._jobs(batch), keep=True):
             if extraction.features is None:
                 log.warning("%s cannot be read again: %s", extraction.key, extraction.error)
             else:

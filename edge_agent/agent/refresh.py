@@ -53,7 +53,7 @@ class Refresh:
         if not self.remaining(fingerprint):
             return
         missing = self._missing(fingerprint)
-        for extraction in self._engine.extract(self._jobs(missing[:BATCH_SAMPLES])):
+        for extraction in self._engine.extract(self._jobs(missing[:BATCH_SAMPLES]), keep=True):
             digest = str(extraction.key)
             same = extraction.digest == digest or (extraction.features is not None and self._is_whole(digest))
             if extraction.features is not None and same:

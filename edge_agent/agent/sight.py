@@ -29,8 +29,8 @@ class Eyes(Protocol):
     def start(self) -> EngineFacts:
         """Raise `EngineError` when it cannot."""
 
-    def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
-        """Answer each job in order."""
+    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:
+        """Answer each job in order; `keep`: the features are to be learned from."""
 
 
 class Sight:
@@ -89,9 +89,9 @@ class Sight:
         """Start the engine in use unless it runs; raises `EngineError` when it cannot."""
         return self._engine.start()
 
-    def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
+    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:
         """Have the engine in use look; see `Engine.extract`."""
-        return self._engine.extract(jobs)
+        return self._engine.extract(jobs, keep=keep)
 
     def ask_for(self, name: str) -> None:
         """Use another extractor from the next `switch` on; it must be known."""

@@ -63,7 +63,7 @@ class FakeEngine(Engine):
         """Be ready at once."""
         return self._fake_facts
 
-    def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
+    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:  # noqa: ARG002
         """Answer each job in order; descriptors are closed. A changed copy has features near the picture's."""
         for key, fd, *variant in jobs:
             with os.fdopen(fd, "rb") as file:

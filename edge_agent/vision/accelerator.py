@@ -153,7 +153,7 @@ class Accelerator:
         well = self._now() - self._serving_since if self._serving == use.name else 0.0
         if well >= WELL_SECONDS:
             self._delay = FIRST_SECONDS
-        if well >= FORGIVEN_SECONDS:
+        if well >= FORGIVEN_SECONDS and code != "turned-wrong":
             self._bench.forgive(spec, known)
         verdict = Verdict(code=code, detail=detail)
         if code in DEATHS:

@@ -155,9 +155,9 @@ class Child:
             return now - self._first_bytes
         return 0
 
-    def ask(self, number: int, fd: int, variant: Variant | None = None) -> None:
+    def ask(self, number: int, fd: int, variant: Variant | None = None, *, check: bool = False) -> None:
         """Hand a picture over; raises `OSError` when the engine is gone."""
-        wire.send(self._socket, wire.Picture(number, variant), fd=fd)
+        wire.send(self._socket, wire.Picture(number, variant, check), fd=fd)
 
     def answer(self, timeout_seconds: float) -> tuple[wire.Answer, bytes] | None:
         """The next answer and its payload, or None when there was none in time.

@@ -76,7 +76,9 @@ class DelegateBench:
         record = self.record(spec, verdict)
         if record.deaths >= MOST_DEATHS:
             how = record.verdict.reason if record.verdict else "unknown"
-            return _with(verdict, "switched-off", f"it died {record.deaths} times; the last time {how}")
+            return _with(
+                verdict, "switched-off", f"it died or turned wrong {record.deaths} times; the last time {how}"
+            )
         if spec.devices:
             holder = self._lock(spec).acquire()
             if holder:
@@ -125,6 +127,8 @@ class DelegateBench:
             library=verdict.library,
             options=dict(spec.options),
             kind=CPU if agrees else spec.name,
+            comparable=self.cpu_can,
+            min_cosine=self.min_cosine,
         )
 
     def settled(self, spec: DelegateSpec, looked: Verdict, verdict: Verdict) -> Verdict:

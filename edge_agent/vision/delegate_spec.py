@@ -97,6 +97,10 @@ class DelegateUse(Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     kind: str = CPU
     """What its features may be mixed with: the CPU's, or only its own (then its name)."""
+    comparable: bool = True
+    """Whether the CPU can run the model, and so be asked whether it agrees."""
+    min_cosine: float = AGREES
+    """What its features must have to the CPU's as long as it serves."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.errors import ExtractorError
+from edge_agent.vision.canary import cosine
 from edge_agent.vision.delegate_question import Found, Question, Refused, Stage
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.throwaway import paths_from_text
@@ -98,15 +99,6 @@ def _run(extractor: FeatureExtractor, pictures: list[Pixels], repeats: int) -> t
             features.append(extractor.extract(pixels))
             seconds.append(time.perf_counter() - started)
     return features, statistics.median(seconds)
-
-
-def cosine(expected: Features, seen: Features) -> float:
-    """The cosine of two vectors of one length; 1 for two that are nothing, 0 where only one is."""
-    one, other = expected.astype(np.float64), seen.astype(np.float64)
-    length, other_length = float(np.linalg.norm(one)), float(np.linalg.norm(other))
-    if not length or not other_length:
-        return float(length == other_length)
-    return float(one @ other / (length * other_length))
 
 
 def _resident_bytes() -> int:

@@ -26,6 +26,7 @@ Code = Literal[
     "too-much-memory",
     "failed",
     "wrong-numbers",
+    "turned-wrong",
     "takes-nothing",
     "not-faster",
     "switched-off",
@@ -51,14 +52,15 @@ ADVICE: dict[Code, str] = {
     "too-much-memory": "install another version of the library; this one leaks or needs more than there is",
     "failed": "it was loaded and could not run the model; see the message",
     "wrong-numbers": "it computes other features than the CPU; install another version or use another model",
+    "turned-wrong": "it agreed with the CPU at first; look after heat, power and cables, or replace the device",
     "takes-nothing": "it runs none of this model; choose an extractor that it supports",
     "not-faster": "the CPU is as fast; name it in `[extractor] delegate` to use it all the same",
-    "switched-off": "it died too often; it is tried again when its file changes, or by `edge-agent delegates --probe`",
+    "switched-off": "it failed too often; tried again when its file changes, or by `edge-agent delegates --probe`",
 }
 """What a person can do, for each reason."""
 
-DEATHS: frozenset[Code] = frozenset({"crashed", "hung", "exited", "too-much-memory"})
-"""What ends a process; after a few of these a delegate is left alone."""
+DEATHS: frozenset[Code] = frozenset({"crashed", "hung", "exited", "too-much-memory", "turned-wrong"})
+"""What ends a process, or would have spoilt what is learned; after a few of these a delegate is left alone."""
 
 LASTING: frozenset[Code] = frozenset({"ok", "wrong-numbers", "takes-nothing", "not-faster"})
 """What would come out the same way again with the same library, options, model and runtime."""

@@ -20,6 +20,7 @@ from edge_agent.vision.delegate_spec import CPU, DelegateUse
 from edge_agent.vision.delegate_verdict import Code
 from edge_agent.vision.extraction import EngineFacts, Extraction, Job, PendingJob, extraction, refused
 from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.vouching import Schedule, vouched
 
 __all__ = ["Engine", "EngineFacts", "Extraction", "Job"]
 
@@ -82,6 +83,9 @@ class Engine:
         """What the engine said of itself when it last started; None before the first start."""
         self.restarts = 0
         """How often it had to be started again."""
+        self.losses = 0
+        """How often an accelerator was lost."""
+        self._schedule = Schedule(monotonic)
         self.accelerator: Accelerator | None = None
         """What chooses the delegate, set before the first start; None: always the CPU."""
         self._use: DelegateUse | None = None
@@ -142,16 +146,8 @@ class Engine:
         if self._child is not None:
             self._child.end()
         self._child, self._use = successor.child, successor.use
-        self.facts = EngineFacts(
-            ready.name,
-            ready.fingerprint,
-            ready.n_features,
-            ready.runtime,
-            ready.delegate,
-            ready.pid,
-            ready.notice,
-            ready.sandbox,
-        )
+        self.facts = EngineFacts.of(ready)
+        self._schedule.start()
         if ready.notice:
             log.warning("the extractor %s: %s", ready.name, ready.notice)
         if self.accelerator is not None:
@@ -197,33 +193,39 @@ class Engine:
         use, self._use = self._use, None
         if use is None or self.accelerator is None:
             return False
+        self.losses += 1
         self.accelerator.failed(code, detail)
         return True
 
-    def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
+    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:
         """Look at pictures: an `Extraction` for each (key, open file descriptor), in the order they came.
 
         A job may name a changed copy as its third part; copies of one picture that come one after the other
         are decoded once.
 
-        Up to `DEPTH` are taken from `jobs` ahead of the one that is yielded. Each descriptor that was taken
-        is closed here, exactly once, also when the generator is closed early; its position in the file does
-        not matter.
+        Some are taken from `jobs` ahead of the one that is yielded: up to `DEPTH`, or `vouching.GROUP` with `keep`,
+        which says that the features are to be learned from: what an accelerator made is then only given out once the
+        CPU has vouched for it. Each descriptor that was taken is closed here, exactly once, also when the generator
+        is closed early; its position in the file does not matter.
 
         Raises `EngineError` when the engine cannot be started.
         """
-        source = iter(jobs)
+        return vouched(self, jobs) if keep and self.accelerator is not None else self.look(jobs)
+
+    def look(self, jobs: Iterable[Job], *, check: int = 0) -> Iterator[Extraction]:
+        """As `extract`; the picture with the number `check`, counted from 1, is compared with what the CPU makes."""
+        source = enumerate(jobs, 1)
         mine: deque[PendingJob] = deque()
         try:
             more = True
             while more or mine:
                 while more and len(mine) < DEPTH:
-                    taken = next(source, None)
+                    count, taken = next(source, (0, None))
                     if taken is None:
                         more = False
                         break
                     key, fd, variant = taken if len(taken) == 3 else (*taken, None)
-                    job = PendingJob(key, fd, next(self._numbers), variant)
+                    job = PendingJob(key, fd, next(self._numbers), variant, count == check)
                     mine.append(job)
                     self._waiting.append(job)
                     self._send_waiting()
@@ -274,7 +276,8 @@ class Engine:
                 self._progress = self._monotonic()
             self._out.append(job)
             try:
-                self._child.ask(job.number, job.fd, job.variant)
+                check = self._use is not None and self._schedule.ask(check=job.check)
+                self._child.ask(job.number, job.fd, job.variant, check=check)
             except OSError:
                 self._lose("crashed", "crashed", patience_seconds=CRASH_SECONDS)
 
@@ -296,6 +299,9 @@ class Engine:
             return
         if answer.failed and self._use is not None:
             self._lose("failed", f"refused: {answer.error}", patience_seconds=0)
+            return
+        if self._use is not None and (told := self._schedule.answered(answer.cosine, self._use.min_cosine)):
+            self._lose("turned-wrong", told, patience_seconds=0)
             return
         self._out.popleft()
         self._progress = self._monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,20 @@ class EngineFacts:
     """What the owner should know of it, in one line; mostly empty."""
     sandbox: Confinement = field(default_factory=Confinement)
     """What keeps it from doing more than it should."""
+
+    @classmethod
+    def of(cls, ready: wire.Ready) -> Self:
+        """What a process said when it was ready."""
+        return cls(
+            ready.name,
+            ready.fingerprint,
+            ready.n_features,
+            ready.runtime,
+            ready.delegate,
+            ready.pid,
+            ready.notice,
+            ready.sandbox,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +76,8 @@ class PendingJob:
     fd: int
     number: int
     variant: Variant | None = None
+    check: bool = False
+    """Whether what an accelerator gave until then is compared with the CPU's."""
     alone: bool = False
     lost: int = 0
     accuses: bool = False

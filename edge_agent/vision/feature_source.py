@@ -207,7 +207,7 @@ class EngineFeatureSource:
                 asked.append((number, path, variant))
                 yield path, fd, variant
 
-        for extraction in self._engine.extract(jobs()):
+        for extraction in self._engine.extract(jobs(), keep=True):
             number, path, variant = asked.popleft()
             while refusals and refusals[0][0] < number:
                 yield refusals.popleft()[1]

@@ -58,6 +58,8 @@ class Picture(Struct, frozen=True, tag="picture", omit_defaults=True):
     number: int
     variant: Variant | None = None
     """Which changed copy of it is looked at; None: the picture as it is."""
+    check: bool = False
+    """Whether the last features, which may be this picture's, are compared with the CPU's before it is answered."""
 
 
 class Answer(Struct, frozen=True, tag="answer"):
@@ -72,6 +74,8 @@ class Answer(Struct, frozen=True, tag="answer"):
     seconds: float
     failed: bool = False
     """Whether it was the extractor that refused, not the picture."""
+    cosine: float | None = None
+    """How far the last features agree with the CPU's, where that was asked for and could be found out."""
 
 
 Message = Ready | Failed | Picture | Answer

@@ -30,8 +30,10 @@ from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import images, sandbox, wire
 from edge_agent.vision.augmentation import augmented
 from edge_agent.vision.backend import Extractor, open_extractor, try_out
+from edge_agent.vision.canary import Canary
 from edge_agent.vision.confinement import Confinement
 from edge_agent.vision.delegate_spec import DelegateUse
+from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.images import DecodedImage
 from edge_agent.vision.kernel import Call, call_kernel
 from edge_agent.vision.picture_metadata import without_metadata
@@ -69,6 +71,7 @@ class _Seen:
     error: str | None
     permanent: bool
     seconds: float
+    check: bool = False
 
 
 def main(
@@ -91,6 +94,7 @@ def main(
                 threads=settings.extractor.threads,
                 delegate=settings.delegate,
             )
+            canary = _canary(settings, extractor)
             confinement = _shut_in(settings, extractor, call)
         except ExtractorError as error:
             wire.send(connection, wire.Failed(str(error) or "it refused without a word"))
@@ -110,7 +114,7 @@ def main(
             _allow_time(settings, None)
             for seen in _decoded_ahead(connection, settings, decode, confinement):
                 _allow_time(settings, settings.extractor.timeout_seconds)
-                _answer(connection, extractor, seen)
+                _answer(connection, extractor, canary, seen)
                 _allow_time(settings, None)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the agent is gone; so is the reason to be here
@@ -200,7 +204,13 @@ class _Looks:
                 proportion=image.width / image.height,
             )
             image = replace(image, pixels=pixels)
-        return replace(seen, number=message.number, image=image, seconds=time.perf_counter() - started)
+        return replace(
+            seen,
+            number=message.number,
+            image=image,
+            seconds=time.perf_counter() - started,
+            check=message.check,
+        )
 
     def _read(self, fd: int) -> _Seen:
         """The picture as it is."""
@@ -268,14 +278,31 @@ def _allow_cpu(config: ExtractorConfig) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
 
 
-def _answer(connection: socket.socket, extractor: Extractor, seen: _Seen) -> None:
+def _canary(settings: Settings, extractor: Extractor) -> Canary | None:
+    """What watches over a delegate."""
+    if settings.delegate is None or not isinstance(extractor, FeatureExtractor):
+        return None
+    wanted = settings.extractor
+    return Canary(settings.card, extractor, settings.delegate, runtime=wanted.runtime, threads=wanted.threads)
+
+
+def _answer(connection: socket.socket, extractor: Extractor, canary: Canary | None, seen: _Seen) -> None:
     started = time.perf_counter()
     error, permanent, payload, failed = seen.error, seen.permanent, b"", False
+    cosine = None
     if seen.image is not None:
         try:
-            payload = extractor.extract(seen.image.pixels).tobytes()
+            features = extractor.extract(seen.image.pixels)
+            payload = features.tobytes()
+            if canary is not None:
+                canary.saw(seen.image.pixels, features)
         except ExtractorError as trouble:
             error, permanent, failed = str(trouble), False, True
+    if canary is not None and seen.check and not failed:
+        try:
+            cosine = canary.cosine()
+        except ExtractorError as trouble:
+            error, permanent, payload, failed = str(trouble), False, b"", True
     answer = wire.Answer(
         number=seen.number,
         digest=seen.digest,
@@ -285,6 +312,7 @@ def _answer(connection: socket.socket, extractor: Extractor, seen: _Seen) -> Non
         permanent=permanent,
         seconds=seen.seconds + time.perf_counter() - started,
         failed=failed,
+        cosine=cosine,
     )
     wire.send(connection, answer, payload)
 

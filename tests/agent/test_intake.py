@@ -45,7 +45,7 @@ class SlowEngine(FakeEngine):
     seconds = 1.0
     meanwhile: Callable[[int], None] = staticmethod(lambda _count: None)
 
-    def extract(self, jobs: Iterable[tuple[object, int]]) -> Iterator[Extraction]:
+    def extract(self, jobs: Iterable[tuple[object, int]], *, keep: bool = False) -> Iterator[Extraction]:
         """Answer slowly."""
         for extraction in super().extract(jobs):
             self._monotonic.advance(self.seconds)  # type: ignore[attr-defined]

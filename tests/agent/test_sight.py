@@ -46,7 +46,7 @@ class OwnEyes(FakeEngine):
             raise EngineError("the engine is closed")
         return super().start()
 
-    def extract(self, jobs: Iterable[Any]) -> Iterator[Extraction]:
+    def extract(self, jobs: Iterable[Any], *, keep: bool = False) -> Iterator[Extraction]:
         self.start()
         return super().extract(jobs)
 

@@ -12,7 +12,7 @@ import pytest
 from edge_agent.config import ExtractorConfig
 from edge_agent.errors import EngineError
 from edge_agent.testing import FakeClock
-from edge_agent.vision.accelerator import FIRST_SECONDS, LONGEST_SECONDS, Accelerator
+from edge_agent.vision.accelerator import FIRST_SECONDS, FORGIVEN_SECONDS, LONGEST_SECONDS, Accelerator
 from edge_agent.vision.delegate_bench import MOST_DEATHS, DelegateBench
 from edge_agent.vision.delegate_spec import DelegateSpec
 from edge_agent.vision.delegate_verdict import Verdict
@@ -294,3 +294,21 @@ def test_closing_ends_what_is_under_way(make):
     accelerator.close()
 
     assert accelerator.next_look() is not None
+
+
+def test_one_that_turns_wrong_again_and_again_is_left_alone(make):
+    """It is tried again after a while, as one that died is; hours of good service do not take that back."""
+    accelerator, _board, clock = make(stick=GOOD)
+    for _ in range(MOST_DEATHS):
+        clock.advance(LONGEST_SECONDS)
+        assert settle(accelerator) == "stick"
+        clock.advance(2 * FORGIVEN_SECONDS)
+        accelerator.failed("turned-wrong", "its features differ")
+        accelerator.served("cpu")
+        assert accelerator.next_look() == clock() + FIRST_SECONDS
+
+    clock.advance(LONGEST_SECONDS)
+    assert settle(accelerator) == "cpu"
+    assert "died or turned wrong 3 times; the last time turned wrong" in accelerator.fallback_reason
+    clock.advance(10 * LONGEST_SECONDS)
+    assert settle(accelerator) == "cpu"

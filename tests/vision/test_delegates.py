@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from edge_agent.vision.canary import cosine
 from edge_agent.vision.delegate_question import Question
 from edge_agent.vision.delegate_spec import DelegateUse
-from edge_agent.vision.delegate_trial import cosine
 from edge_agent.vision.delegate_verdict import ADVICE, Verdict
 from edge_agent.vision.delegates import DelegateTrial
 

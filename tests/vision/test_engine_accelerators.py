@@ -19,6 +19,7 @@ from edge_agent.vision.delegate_records import DelegateRecords
 from edge_agent.vision.delegate_spec import DelegateSpec
 from edge_agent.vision.delegate_verdict import Verdict
 from edge_agent.vision.engine import Engine
+from edge_agent.vision.vouching import EVERY_SECONDS
 
 NAMED = ExtractorConfig(delegate="test", timeout_seconds=3.0)
 FIGURES = {"ms_per_image": 1.0, "cpu_ms_per_image": 2.0, "cosine": 1.0, "load_seconds": 0.1}
@@ -27,8 +28,9 @@ FIGURES = {"ms_per_image": 1.0, "cpu_ms_per_image": 2.0, "cosine": 1.0, "load_se
 class Board:
     """An engine with one delegate, of which it is known already that it is fit."""
 
-    def __init__(self, make_engine, card, spec, config, path=None, *, known=True, **more):
+    def __init__(self, make_engine, card, spec, config, path=None, *, known=True, told_time=False, **more):
         self.clock = FakeClock()
+        more |= {"monotonic": self.clock} if told_time else {}
         self.bench = DelegateBench(card, config, DelegateRecords(path), monotonic=self.clock)
         self.spec = spec
         if known:
@@ -204,7 +206,7 @@ def test_one_that_dies_three_times_is_left_alone_until_its_file_changes(board, l
         here.clock.advance(1000.0)
     here.until(lambda: here.accelerator.found["test"].code == "switched-off")
 
-    assert "died 3 times" in here.accelerator.fallback_reason
+    assert "died or turned wrong 3 times" in here.accelerator.fallback_reason
     again = DelegateBench(here.bench.card, NAMED, DelegateRecords(tmp_path / "delegates.json"))
     assert again.look(here.spec).code == "switched-off"
     again.forgive(here.spec, again.look(here.spec))
@@ -299,3 +301,57 @@ def test_the_log_says_who_answers_and_why(board, looks, caplog):
 
     assert "test is chosen: 1.0 ms a picture, the CPU 2.0 ms, cosine 1.0000" in caplog.text
     assert "the engine on test crashed" in caplog.text
+
+
+# ---------------------------------------------------------------------- one that turns wrong
+
+
+def alike(seen, expected) -> list[bool]:
+    """Of each picture, whether its features are those."""
+    rows = [one.features / np.linalg.norm(one.features) for one in seen]
+    return [bool(row @ expected.features / np.linalg.norm(expected.features) > 0.999) for row in rows]
+
+
+@pytest.fixture(name="truth")
+def _truth(make_engine, drop, photo):
+    """What the CPU makes of the photograph."""
+    [seen] = make_engine().extract([drop(photo)])
+    return seen
+
+
+def test_the_first_picture_of_an_accelerator_is_compared_with_the_cpus(board, looks):
+    """One that is wrong from the start of its service answers nothing: the CPU has the very first picture."""
+    here = board({"fault": "wrong-numbers", "at": "2"})  # the first run is the grey picture of the start
+
+    here.engine.start()
+    looks(here.engine, 3)
+
+    assert here.serving == "cpu"
+    assert here.accelerator.found["test"].code == "turned-wrong"
+    assert "its features differ: cosine" in here.accelerator.fallback_reason
+    assert [change.current for change in here.accelerator.changes] == ["test", "cpu"]
+
+
+def test_one_that_turns_wrong_is_found_out_and_it_is_told_since_when(board, drop, photo, truth):
+    """After a minute, or a hundred pictures, the next one is compared; the CPU answers it and all that follow."""
+    here = board({"fault": "wrong-numbers", "at": "6"}, told_time=True)
+    here.engine.start()
+    answered = [*alike(here.engine.extract(drop(photo) for _ in range(4)), truth)]
+    answered += alike(here.engine.extract(drop(photo) for _ in range(5)), truth)
+    here.clock.advance(EVERY_SECONDS)
+    answered += alike(here.engine.extract(drop(photo) for _ in range(3)), truth)
+
+    assert answered == [True] * 4 + [False] * 5 + [True] * 3
+    assert "8 answers since the last comparison, 60 s ago, may be wrong" in here.accelerator.fallback_reason
+
+
+def test_features_that_are_kept_are_vouched_for_first(board, drop, photo, truth):
+    """What is to be learned from is given out after a comparison only: not one wrong feature is among it."""
+    here = board({"fault": "wrong-numbers", "at": "9"})
+    here.engine.start()
+
+    seen = list(here.engine.extract(((key, drop(photo)[1]) for key in range(20)), keep=True))
+
+    assert [one.key for one in seen] == list(range(20))
+    assert alike(seen, truth) == [True] * 20
+    assert here.serving == "cpu"
