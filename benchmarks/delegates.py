@@ -5,7 +5,8 @@
 For each way to fail a daemon is started on a model it has learned, with an accelerator made of
 `tests/native/delegate.c`, and is asked about one picture after the other. Where the fault comes late the accelerator
 passes its trial and answers for a while first. `vanishes` is unplugged in the middle and plugged in again. gcc is
-needed. The limit: 99.9 % of all predictions are answered, each with the label that the CPU gives.
+needed. The limit: in each case 99.9 % of all predictions are answered, each with the label that the CPU gives; an
+accelerator that turns wrong in service may answer up to fifty wrongly before it is found out.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ CASES: dict[str, dict[str, str]] = {
     "prints 10 MB a picture": {"fault": "flood-at-run"},
     "holds the GIL for 10 s": {"fault": "hang-at-create", "nap": "10"},
     "wrong numbers": {"fault": "wrong-numbers"},
+    "turns wrong in service": {"fault": "wrong-numbers", "at": LATE},
     "takes nothing": {"fault": "takes-nothing"},
     "vanishes, comes back": {"file": "device"},
 }
@@ -250,17 +252,19 @@ def main() -> int:
                 rows[name] = row = measure(home, ask, pictures, arguments.predictions, device, serves=serves)
             print(
                 f"{name:<24} {row['answered']:>4} of {row['asked']}  {row['median_ms']:>6} ms"
-                f"  longest {row['longest_ms']:>5} ms  {' then '.join([str(row['began']), str(row['ended'])])}"
+                f"  longest {row['longest_ms']:>5} ms  wrong {row['wrong']}  {' then '.join([str(row['began']), str(row['ended'])])}"
                 f"  {row['reason'] or ''}"[:200],
                 flush=True,
             )
     asked, answered = (sum(row[key] for row in rows.values()) for key in ("asked", "answered"))
-    share = answered / asked
-    print(f"answered {answered} of {asked}, {share:.3%}; limit {LIMIT:.1%}")
+    least = min(row["answered"] / row["asked"] for row in rows.values())
+    print(
+        f"answered {answered} of {asked}, {answered / asked:.3%}; the worst case {least:.3%}; limit {LIMIT:.1%}"
+    )
     print(f"wrong labels {sum(row['wrong'] for row in rows.values())}")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    return 0 if share >= LIMIT else 1
+    return 0 if least >= LIMIT else 1
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ SLOW_GROUP = 4
 QUICK_SECONDS = 0.1
 """For a picture."""
 
-EVERY_PICTURES = 100
+EVERY_PICTURES = 50
 """At least one of so many is looked at by the CPU too, also of those whose features nobody keeps."""
 
 EVERY_SECONDS = 60.0

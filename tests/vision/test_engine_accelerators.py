@@ -333,7 +333,7 @@ def test_the_first_picture_of_an_accelerator_is_compared_with_the_cpus(board, lo
 
 
 def test_one_that_turns_wrong_is_found_out_and_it_is_told_since_when(board, drop, photo, truth):
-    """After a minute, or a hundred pictures, the next one is compared; the CPU answers it and all that follow."""
+    """After a minute, or fifty pictures, the next one is compared; the CPU answers it and all that follow."""
     here = board({"fault": "wrong-numbers", "at": "6"}, told_time=True)
     here.engine.start()
     answered = [*alike(here.engine.extract(drop(photo) for _ in range(4)), truth)]
