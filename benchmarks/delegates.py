@@ -250,9 +250,10 @@ def main() -> int:
             with daemon(home, environment, folder / "log"), session(home, lambda: None) as ask:
                 serves = case.get("at") == LATE or device is not None or name == "works"
                 rows[name] = row = measure(home, ask, pictures, arguments.predictions, device, serves=serves)
+            served = " then ".join([str(row["began"]), str(row["ended"])])
             print(
                 f"{name:<24} {row['answered']:>4} of {row['asked']}  {row['median_ms']:>6} ms"
-                f"  longest {row['longest_ms']:>5} ms  wrong {row['wrong']}  {' then '.join([str(row['began']), str(row['ended'])])}"
+                f"  longest {row['longest_ms']:>5} ms  wrong {row['wrong']}  {served}"
                 f"  {row['reason'] or ''}"[:200],
                 flush=True,
             )

@@ -71,7 +71,7 @@ STOREYS = """
     agent.leftovers
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     agent.limits
-    agent.extractors
+    agent.extractors | agent.shipped_plugins
     ml.authoring
     ml.authoring.neighbors | ml.authoring.network
     ml.authoring.training

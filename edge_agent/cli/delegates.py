@@ -12,7 +12,9 @@ from edge_agent.agent.inspecting import DelegateRow, inspect_delegates
 from edge_agent.cli.output import json_option, print_json, print_table, progress
 from edge_agent.cli.settings import Settings
 
-WIDTH = 100
+WIDTH = 96
+STATES = {"plugin-missing": "not installed", "not-set-up": "not set up", "an-extractor": "an extractor"}
+"""Where the code itself is not what a person would say."""
 
 
 @click.command()
@@ -34,11 +36,14 @@ def delegates(settings: Settings, *, probe: bool, as_json: bool) -> None:
     if as_json:
         print_json([row.to_json() for row in rows])
         return
-    print_table(
-        ("name", "plugin", "available", "ms/picture", "cosine", "operators", "chosen"), map(_cells, rows)
-    )
+    print_table(("name", "plugin", "state", "ms/picture", "cosine", "operators", "chosen"), map(_cells, rows))
     for row in rows:
-        if row.reason:
+        if row.urgent:
+            click.echo()
+            _say(f"A device is plugged in that nothing uses: {row.reason}.", f"What to do: {row.advice}.")
+    for row in rows:
+        if row.reason and not row.urgent:
+            click.echo()
             _say(f"{row.name}: {row.reason}.", f"What to do: {row.advice}.")
 
 
@@ -46,7 +51,7 @@ def _cells(row: DelegateRow) -> tuple[object, ...]:
     return (
         row.name,
         row.plugin,
-        "yes" if row.available else "no",
+        STATES.get(row.code, row.code.replace("-", " ")),
         None if row.ms_per_image is None else f"{row.ms_per_image:.2f}",
         None if row.cosine_to_cpu is None else f"{row.cosine_to_cpu:.4f}",
         None if row.nodes is None else f"{row.nodes} of {row.of_nodes}",

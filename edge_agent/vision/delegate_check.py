@@ -65,7 +65,9 @@ def _library(spec: DelegateSpec, board: Board) -> Verdict:
     if wrong is not None:
         return wrong
     told = f"; {spec.advice}" if spec.advice else ""
-    return Verdict(code="library-missing", detail=f"no {' or '.join(spec.libraries)}{told}")
+    # A path to what is looked for by its name as well says nothing more.
+    names = [name for name in spec.libraries if "/" not in name or Path(name).name not in spec.libraries]
+    return Verdict(code="library-missing", detail=f"no {' or '.join(names)}{told}")
 
 
 def _fit(path: Path, board: Board) -> Verdict:

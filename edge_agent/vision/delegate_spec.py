@@ -26,11 +26,16 @@ class DeviceNode:
     """Such as `/dev/apex_*`; any file that matches is the device."""
     usb: tuple[str, ...] = ()
     """Such as `18d1:9302`, vendor and product; the node is then found below `/dev/bus/usb`."""
+    drivers: tuple[str, ...] = ()
+    """Only a file of `pattern` whose driver, as the kernel calls it, is one of these counts; empty: any."""
 
     def __post_init__(self) -> None:
         if bool(self.pattern) == bool(self.usb):
             raise ValueError("a DeviceNode has either a pattern or usb ids")
         _all(self.usb, str, "a DeviceNode's usb is a tuple of texts")
+        _all(self.drivers, str, "a DeviceNode's drivers are a tuple of texts")
+        if self.drivers and self.usb:
+            raise ValueError("a DeviceNode on the USB is known by its ids, not by drivers")
         if self.pattern and not self.pattern.startswith("/dev/"):
             raise ValueError(f"a DeviceNode's pattern begins with /dev/, not {self.pattern!r}")
         for name in self.usb:
@@ -38,7 +43,8 @@ class DeviceNode:
                 raise ValueError(f"{name!r} is not a USB id such as 18d1:9302, in small letters")
 
     def __str__(self) -> str:
-        return self.pattern or f"USB {' or '.join(self.usb)}"
+        told = f" of {' or '.join(self.drivers)}" if self.drivers else ""
+        return f"{self.pattern}{told}" or f"USB {' or '.join(self.usb)}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import glob
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,16 @@ class Board:
     def nodes(self, device: DeviceNode) -> list[Path]:
         """The files by which a device is reached; empty where it is not there."""
         if device.pattern:
-            return [Path(found) for found in sorted(glob.glob(str(self.place(device.pattern))))]  # noqa: PTH207
+            found = [Path(one) for one in sorted(glob.glob(str(self.place(device.pattern))))]  # noqa: PTH207
+            return [node for node in found if not device.drivers or self._driver(node) in device.drivers]
         return sorted(self._usb(device.usb))
+
+    def _driver(self, node: Path) -> str:
+        """The name of the driver behind a file in `/dev`, by the class of devices that it belongs to."""
+        for link in self.place("/sys/class").glob(f"*/{glob.escape(node.name)}/device/driver"):
+            with suppress(OSError):
+                return link.readlink().name
+        return ""
 
     def _usb(self, names: Sequence[str]) -> list[Path]:
         found = []

@@ -20,6 +20,7 @@ SAME_NUMBERS = (Operator.RESHAPE, Operator.SQUEEZE, Operator.QUANTIZE, Operator.
 COMPILERS = {
     "edgetpu-custom-op": "it was compiled for a Coral Edge TPU",
     "ethos-u": "it was compiled for an Ethos-U",
+    "NeutronGraph": "it was converted for NXP's Neutron",
     "DISPATCH_OP": "it was compiled for a Qualcomm, MediaTek or Google accelerator",
 }
 """What files hold that only one accelerator can run."""

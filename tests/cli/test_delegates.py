@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from edge_agent.agent import inspecting
 from edge_agent.agent.accelerating import open_bench
 from edge_agent.agent.extractors import BUILT_IN
 from edge_agent.agent.home import Home
 from edge_agent.agent.inspecting import inspect_delegates
+from edge_agent.agent.shipped_plugins import SHIPPED, Gap
 from edge_agent.cli.delegates import delegates
 from edge_agent.cli.settings import Settings
 from edge_agent.default_plugins import built_in_plugins
@@ -23,6 +25,7 @@ from edge_agent.store.device_lock import DeviceLock
 from edge_agent.vision.delegate_spec import DelegateSpec, DeviceNode
 from edge_agent.vision.delegate_verdict import Verdict
 
+SHIPPED_NAMES = ("edgetpu", "external-delegate", "gpu", "onnx")
 KEYS = {"name", "plugin", "available", "reason", "ms_per_image", "cosine_to_cpu", "chosen"}
 """What programs rely on; more stand beside them."""
 
@@ -59,8 +62,8 @@ def _show(tmp_path):
 
 
 def test_a_board_without_accelerators(show):
-    """There is the CPU, and it is chosen."""
-    [cpu] = show()
+    """There is the CPU, and it is chosen; the plugins that would bring an accelerator are named."""
+    cpu, *others = show()
 
     assert set(cpu) >= KEYS
     assert (cpu["name"], cpu["plugin"], cpu["available"], cpu["chosen"]) == (
@@ -70,6 +73,8 @@ def test_a_board_without_accelerators(show):
         True,
     )
     assert (cpu["reason"], cpu["ms_per_image"]) == ("", None)
+    assert {row["name"]: row["code"] for row in others} == dict.fromkeys(SHIPPED_NAMES, "plugin-missing")
+    assert all(set(row) >= KEYS and "pip install" in row["advice"] for row in others)
 
 
 def test_what_is_missing_is_said_without_loading_anything(show, library):
@@ -80,7 +85,7 @@ def test_what_is_missing_is_said_without_loading_anything(show, library):
         DelegateSpec("stick", (str(library()),), devices=(DeviceNode("/dev/no_such_stick*"),)),
     )
 
-    assert {row["name"]: row["code"] for row in found} == {
+    assert {row["name"]: row["code"] for row in found if row["code"] != "plugin-missing"} == {
         "cpu": "ok",
         "coral": "library-missing",
         "deadly": "untried",
@@ -111,15 +116,17 @@ def test_probe_tries_each_and_remembers(show, library, tmp_path):
 
 
 def test_people_read_a_table_and_what_to_do(show):
-    """One line for each, and below it two sentences for what cannot be used."""
+    """One line for each, and below the table what is missing and what to do, in lines of a usual width."""
     out = show(DelegateSpec("coral", ("libedgetpu.so.1",), advice="install libedgetpu1-std"), arguments=())
 
     lines = out.splitlines()
-    assert lines[0].split() == ["NAME", "PLUGIN", "AVAILABLE", "MS/PICTURE", "COSINE", "OPERATORS", "CHOSEN"]
-    assert lines[1].split() == ["cpu", "default-delegates", "yes", "-", "-", "-", "yes"]
-    assert lines[2].split() == ["coral", "offers", "no", "-", "-", "-"]
-    assert lines[3] == "coral: library missing: no libedgetpu.so.1; install libedgetpu1-std."
-    assert lines[4].startswith("  What to do: ")
+    assert lines[0].split() == ["NAME", "PLUGIN", "STATE", "MS/PICTURE", "COSINE", "OPERATORS", "CHOSEN"]
+    assert lines[1].split() == ["cpu", "default-delegates", "ok", "-", "-", "-", "yes"]
+    assert lines[2].split() == ["coral", "offers", "library", "missing", "-", "-", "-"]
+    assert lines[3].split() == ["edgetpu", "edgetpu", "not", "installed", "-", "-", "-"]
+    at = lines.index("coral: library missing: no libedgetpu.so.1.")
+    assert lines[at + 1] == "  What to do: install libedgetpu1-std."
+    assert max(map(len, lines)) <= 100
 
 
 def test_who_has_the_device_is_named(show, library, tmp_path):
@@ -129,7 +136,7 @@ def test_who_has_the_device_is_named(show, library, tmp_path):
     lock = DeviceLock(spec.name, (Path("/run/lock"), tmp_path))
     assert lock.acquire() == ""
     try:
-        [_cpu, stick] = show(spec)
+        [_cpu, stick, *_others] = show(spec)
     finally:
         lock.release()
 
@@ -156,3 +163,19 @@ def test_the_running_agents_own_device_is_not_busy(library, tmp_path, probe):
     [stick] = [row for row in rows if row.name == spec.name]
     assert (stick.code, stick.reason, stick.available, stick.chosen) == ("ok", "", True, True)
     assert (stick.ms_per_image, stick.cosine_to_cpu) == (2.0, 0.995)
+
+
+def test_a_device_without_its_plugin_comes_first(show, monkeypatch):
+    """A Coral that is plugged in and that nothing uses is told before anything else, with what to install."""
+    gap = Gap(
+        SHIPPED[0], "plugin-missing", "Coral's Edge TPUs; /dev/apex_0 is here", "`pip install it`", ("x",)
+    )
+    monkeypatch.setattr(inspecting, "gaps", lambda *_given: [gap])
+
+    lines = show(arguments=()).splitlines()
+
+    after = lines.index("")
+    assert lines[after + 1] == (
+        "A device is plugged in that nothing uses: Coral's Edge TPUs; /dev/apex_0 is here."
+    )
+    assert lines[after + 2] == "  What to do: `pip install it`."

@@ -312,3 +312,13 @@ def test_one_that_turns_wrong_again_and_again_is_left_alone(make):
     assert "died or turned wrong 3 times; the last time turned wrong" in accelerator.fallback_reason
     clock.advance(10 * LONGEST_SECONDS)
     assert settle(accelerator) == "cpu"
+
+
+@pytest.mark.parametrize("operator", ["edgetpu-custom-op", "ethos-u", "NeutronGraph", "DISPATCH_OP"])
+def test_the_cpu_cannot_stand_in_for_a_compiled_model(make, operator):
+    """A file with what only an accelerator can run has no other way, and nothing to be compared with."""
+    _accelerator, board, _clock = make(stick=GOOD)
+
+    assert board.cpu_can
+    board.__dict__["custom_ops"] = frozenset({operator})
+    assert not board.cpu_can

@@ -46,10 +46,11 @@ PRESETS: Mapping[str, Preset] = {
         devices=(DeviceNode("/dev/neutron*"),),
         advice="use NXP's Linux image for the i.MX 95, which has it",
     ),
-    # Drivers of the kernel's class for accelerators, and etnaviv, which is one for graphics.
+    # Drivers of the kernel's class for accelerators, and etnaviv, which is one for graphics: any other graphics unit
+    # has such a node, too, and is none that Teflon knows.
     "mesa-teflon": Preset(
         libraries=("/usr/lib/teflon/libteflon.so", "libteflon.so"),
-        devices=(DeviceNode("/dev/accel/accel*"), DeviceNode("/dev/dri/renderD*")),
+        devices=(DeviceNode("/dev/accel/accel*"), DeviceNode("/dev/dri/renderD*", drivers=("etnaviv",))),
         advice="install the package mesa-teflon-delegate",
     ),
     "qualcomm-qnn": Preset(

@@ -43,7 +43,7 @@ EXPECTED = {
     "mesa-teflon": (
         ["/usr/lib/teflon/libteflon.so", "libteflon.so"],
         {},
-        ["/dev/accel/accel*", "/dev/dri/renderD*"],
+        ["/dev/accel/accel*", "/dev/dri/renderD* of etnaviv"],
     ),
     "qualcomm-qnn": (["libQnnTFLiteDelegate.so"], {"backend_type": "htp"}, []),
     "ti-tidl": (["libtidl_tfl_delegate.so"], {"artifacts_folder": "/opt/artifacts"}, []),
@@ -171,7 +171,20 @@ def test_a_device_is_waited_for(preset: str, node: str, library: Path, tmp_path:
     assert check_delegate(spec, (), board).code == "device-missing"
     board.place(node).parent.mkdir(parents=True)
     board.place(node).touch()
+    if "renderD" in node:
+        assert check_delegate(spec, (), board).code == "device-missing"
+        driver(board, node, "i915")
+        assert check_delegate(spec, (), board).code == "device-missing"
+        driver(board, node, "etnaviv")
     assert check_delegate(spec, (), board).code == "untried"
+
+
+def driver(board: Board, node: str, name: str) -> None:
+    """Say in a board's files which driver of the kernel is behind a node."""
+    link = board.place(f"/sys/class/drm/{Path(node).name}/device/driver")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"../../../bus/platform/drivers/{name}")
 
 
 def test_every_preset_is_known_to_the_guide_and_to_these_tests() -> None:
