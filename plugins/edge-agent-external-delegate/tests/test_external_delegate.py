@@ -263,7 +263,7 @@ def test_a_library_is_used_for_real_and_chosen(library: Path, probed: Callable[.
     assert rows["mine"]["cosine_to_cpu"] > 0.999
     assert rows["mine"]["nodes"] == 1
     assert rows["neutron"]["code"] == "library-missing"
-    assert "i.MX 95" in rows["neutron"]["reason"]
+    assert "i.MX 95" in rows["neutron"]["advice"]
     assert not rows["neutron"]["chosen"]
 
 
