@@ -16,7 +16,6 @@ from edge_agent.vision.accelerator import Accelerator
 from edge_agent.vision.delegate_bench import DelegateBench
 from edge_agent.vision.delegate_records import DelegateRecords
 from edge_agent.vision.delegate_spec import CPU, DelegateSpec
-from edge_agent.vision.engine import Engine
 from edge_agent.vision.preprocessing import TFLITE, ExtractorCard
 
 ARCHIVED = 4
@@ -53,11 +52,11 @@ def open_accelerator(
     return Accelerator(open_bench(home, card, config, monotonic), delegates.values())
 
 
-def look_after(engine: Engine | Sight, plugins: PluginHost) -> None:
+def look_after(engine: Sight, plugins: PluginHost) -> None:
     """Let an accelerator come back, and tell plugins who looks at pictures now."""
     engine.tick()
-    while engine.accelerator is not None and engine.accelerator.changes:
-        plugins.delegate_changed(engine.accelerator.changes.popleft())
+    for change in engine.changes():
+        plugins.delegate_changed(change)
 
 
 def delegate_problems(config: ExtractorConfig, delegates: Mapping[str, DelegateSpec]) -> list[str]:

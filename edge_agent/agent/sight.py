@@ -9,8 +9,9 @@ from typing import Protocol
 from edge_agent.agent.serving import same_extractor
 from edge_agent.errors import ExtractorError
 from edge_agent.vision.accelerator import Accelerator
+from edge_agent.vision.delegate_spec import CPU, DelegateChange
 from edge_agent.vision.engine import Engine, EngineFacts, Extraction, Job
-from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_start
+from edge_agent.vision.preprocessing import TFLITE, ExtractorCard, fingerprint_start
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Sight:
         self._other: tuple[ExtractorCard, Engine] | None = None
         self._wanted: ExtractorCard | None = None
         self._restarts = 0
+        self._told = CPU
         self.card = card
         """Of the extractor in use."""
         self.trouble = ""
@@ -71,6 +73,33 @@ class Sight:
     def accelerator(self) -> Accelerator | None:
         """What accelerates the engine in use; None where nothing is asked for."""
         return self._engine.accelerator
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """Why the CPU looks in place of an accelerator, also of one that a plugin's backend uses by itself."""
+        accelerator, facts = self.accelerator, self._engine.facts
+        if accelerator is not None:
+            return accelerator.fallback_reason
+        own = self.card.backend != TFLITE and facts is not None and facts.delegate == CPU
+        return facts.notice or None if own and facts is not None else None
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the owner expects an accelerator, and the CPU stands in for it."""
+        return (
+            self.accelerator.is_missed if self.accelerator is not None else self.fallback_reason is not None
+        )
+
+    def changes(self) -> Iterator[DelegateChange]:
+        """What looks at pictures now and did not before, each change once."""
+        while self.accelerator is not None and self.accelerator.changes:
+            change = self.accelerator.changes.popleft()
+            self._told = change.current
+            yield change
+        facts = self._engine.facts
+        if facts is not None and self.accelerator is None and facts.delegate != self._told:
+            before, self._told = self._told, facts.delegate
+            yield DelegateChange(before, facts.delegate, facts.notice or f"{facts.name} runs on it", "auto")
 
     def tick(self) -> None:
         """See `Engine.tick`."""

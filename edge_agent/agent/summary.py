@@ -12,6 +12,7 @@ from edge_agent.agent.stages import Stages
 from edge_agent.agent.status import AgentState
 from edge_agent.errors import StoreError
 from edge_agent.plugins import PluginHost
+from edge_agent.vision.preprocessing import TFLITE
 
 
 def summarise(stages: Stages, plugins: PluginHost, troubles: list[str]) -> dict[str, Any]:
@@ -23,9 +24,7 @@ def summarise(stages: Stages, plugins: PluginHost, troubles: list[str]) -> dict[
         labels, last = {}, None
         troubles.append(str(error))
     trouble = "; ".join(filter(None, troubles))
-    accelerator = stages.engine.accelerator
-    missed = accelerator is not None and accelerator.is_missed
-    state = AgentState.DEGRADED if trouble or missed else AgentState.OK
+    state = AgentState.DEGRADED if trouble or stages.engine.is_missed else AgentState.OK
     facts = stages.engine.facts
     version = stages.serving.version
     return {
@@ -76,10 +75,11 @@ def summarise(stages: Stages, plugins: PluginHost, troubles: list[str]) -> dict[
 def _delegate(stages: Stages) -> dict[str, Any]:
     """What pictures are looked at by, what the configuration asks for, and why it is not that."""
     facts, accelerator = stages.engine.facts, stages.engine.accelerator
+    own = "cpu" if stages.engine.card.backend == TFLITE else "auto"
     return {
         "name": facts.delegate if facts else None,
-        "requested": accelerator.requested if accelerator else "cpu",
-        "fallback_reason": accelerator.fallback_reason if accelerator else None,
+        "requested": accelerator.requested if accelerator else own,
+        "fallback_reason": stages.engine.fallback_reason,
     }
 
 

@@ -108,7 +108,7 @@ class Schedule:
             return ""
         told = ""
         if not cosine >= min_cosine:
-            told = f"its features differ: cosine {cosine:.3f}, at least {min_cosine:g} is asked for"
+            told = f"gave other features: cosine {cosine:.3f}, at least {min_cosine:g} is asked for"
             if self.unchecked:
                 seconds = self._now() - self._agreed_at
                 told += (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,14 +20,18 @@ from edge_agent.agent.accelerating import delegate_problems, open_accelerator
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
 from edge_agent.agent.requests import Request
+from edge_agent.agent.sight import Sight
 from edge_agent.agent.stages import Clocks
-from edge_agent.config import Config, DropFolderConfig, ExtractorConfig
+from edge_agent.config import Config, DropFolderConfig, ExtractorConfig, PicturesConfig
 from edge_agent.default_plugins import built_in_plugins
 from edge_agent.errors import ConfigError
 from edge_agent.hookspecs import hookimpl
 from edge_agent.plugins import load_plugins
-from edge_agent.testing import FakeClock
+from edge_agent.testing import FakeClock, FakeEngine
+from edge_agent.vision.canary import cosine
 from edge_agent.vision.delegate_spec import DelegateChange, DelegateSpec
+from edge_agent.vision.extractor import FeatureExtractor
+from edge_agent.vision.images import decode
 from edge_agent.vision.preprocessing import ExtractorCard, card_from
 
 
@@ -82,14 +89,14 @@ class Desk:
                 return
         raise AssertionError(f"not in 600 steps: {self.delegate}")
 
-    def drop(self) -> None:
-        """A picture that was not there yet."""
-        number = next(self._numbers)
-        pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    def drop(self, count: int = 1) -> None:
+        """Pictures that were not there yet."""
         (self.folder / "home" / "drop" / "cat").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(self.folder / "home" / "drop" / "cat" / f"{number}.png")
+        for number in itertools.islice(self._numbers, count):
+            pixels = np.random.default_rng(number).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(self.folder / "home" / "drop" / "cat" / f"{number}.png")
         samples = self.agent.facts()["samples"]
-        self.until(lambda: self.agent.facts()["samples"] == samples + 1, seconds=0.25)
+        self.until(lambda: self.agent.facts()["samples"] == samples + count, seconds=0.25)
 
     @property
     def delegate(self) -> dict[str, Any]:
@@ -188,3 +195,45 @@ def test_a_delegate_that_nobody_offers_is_a_problem_of_the_configuration(desk):
         desk.open(delegate="stik")
     desk.agent = None
     assert delegate_problems(ExtractorConfig(), {"cpu": DelegateSpec("cpu")}) == []
+
+
+def test_a_backend_that_falls_away_is_told_as_a_delegate_is(desk):
+    """A plugin's own backend says what it runs on: the hook, the status and its state say it, once for each change."""
+
+    def engine(delegate: str, notice: str = "") -> FakeEngine:
+        made = FakeEngine()
+        made.facts = dataclasses.replace(made.start(), delegate=delegate, notice=notice)
+        return made
+
+    made = engine("gpu")
+    guest = msgspec.structs.replace(desk.stick._card, backend="a:B")
+    sight = Sight(guest, lambda _card: made, dict, lambda _name: None)
+    assert [(one.previous, one.current) for one in sight.changes()] == [("cpu", "gpu")]
+    assert (sight.fallback_reason, sight.is_missed, list(sight.changes())) == (None, False, [])
+
+    made.facts = engine("cpu", "the processor works in place of the GPU: it is gone").facts
+
+    [change] = sight.changes()
+    assert (change.previous, change.current, change.is_fallback) == ("gpu", "cpu", True)
+    assert change.reason == sight.fallback_reason == "the processor works in place of the GPU: it is gone"
+    assert sight.is_missed
+    assert list(sight.changes()) == []
+
+
+def test_what_turns_wrong_is_never_learned_from(desk):
+    """Every feature that is kept is the CPU's, although the stick agreed at first; why it is gone is told."""
+    wrong = {"fault": "wrong-numbers", "at": "24"}  # a trial without pictures of the owner has fewer runs
+    desk.stick._spec = DelegateSpec("stick", desk.stick._spec.libraries, wrong)
+    agent = desk.open()
+    desk.until(lambda: desk.delegate["name"] == "stick")
+    desk.drop(30)
+
+    assert "stick: turned wrong: gave other features" in desk.delegate["fallback_reason"]
+    assert desk.stick.changes[-1].reason == desk.delegate["fallback_reason"]
+    store, cpu = agent._open_stages.store, FeatureExtractor(desk.stick._card)
+    kept = store.snapshot(agent.facts()["extractor"]["fingerprint"])
+    rows, _labels = kept.provider().arrays(slice(None))
+    for digest, row in zip(kept.digests, rows, strict=True):
+        path = desk.folder / "home" / store.get(digest).stored_path
+        pixels = decode(path.read_bytes(), limits=PicturesConfig(), target=desk.stick._card.size).pixels
+        assert cosine(cpu.extract(pixels), row) > 0.99

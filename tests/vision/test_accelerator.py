@@ -303,7 +303,7 @@ def test_one_that_turns_wrong_again_and_again_is_left_alone(make):
         clock.advance(LONGEST_SECONDS)
         assert settle(accelerator) == "stick"
         clock.advance(2 * FORGIVEN_SECONDS)
-        accelerator.failed("turned-wrong", "its features differ")
+        accelerator.failed("turned-wrong", "gave other features")
         accelerator.served("cpu")
         assert accelerator.next_look() == clock() + FIRST_SECONDS
 

@@ -328,7 +328,7 @@ def test_the_first_picture_of_an_accelerator_is_compared_with_the_cpus(board, lo
 
     assert here.serving == "cpu"
     assert here.accelerator.found["test"].code == "turned-wrong"
-    assert "its features differ: cosine" in here.accelerator.fallback_reason
+    assert "gave other features: cosine" in here.accelerator.fallback_reason
     assert [change.current for change in here.accelerator.changes] == ["test", "cpu"]
 
 

@@ -113,7 +113,7 @@ def test_what_may_be_wrong_is_counted():
     told = schedule.answered(0.5, 0.99)
 
     assert told == (
-        "its features differ: cosine 0.500, at least 0.99 is asked for; 7 answers since the last comparison, 12 s ago,"
+        "gave other features: cosine 0.500, at least 0.99 is asked for; 7 answers since the last comparison, 12 s ago,"
         " may be wrong"
     )
     assert "nan" in schedule.answered(float("nan"), 0.99)
