@@ -105,6 +105,10 @@ class DelegateTrial:
                 self._finish(self._ended())
             elif self._monotonic() >= self._deadline:
                 where = _STAGES[self._stage]
+                if self._stage == "cpu":  # nothing is known against the delegate: the board is busy
+                    said = f"the CPU did not get done within {self._timeout_seconds:g} seconds, so it was not tried"
+                    self._finish(self._verdict("failed", said))
+                    return self.verdict
                 self._finish(
                     self._verdict("hung", f"it took more than {self._timeout_seconds:g} seconds, {where}")
                 )
@@ -149,6 +153,8 @@ class DelegateTrial:
         for line in lines:
             message: Message = msgspec.json.decode(line, type=Message)
             if isinstance(message, Stage):
+                if self._stage == "cpu":  # what the CPU took is not held against the delegate
+                    self._deadline = self._monotonic() + self._timeout_seconds
                 self._stage = message.name
             else:
                 self._result = message

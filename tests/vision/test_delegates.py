@@ -11,7 +11,7 @@ import pytest
 from edge_agent.vision.canary import cosine
 from edge_agent.vision.delegate_question import Question
 from edge_agent.vision.delegate_spec import DelegateUse
-from edge_agent.vision.delegate_verdict import ADVICE, Verdict
+from edge_agent.vision.delegate_verdict import ADVICE, DEATHS, Verdict
 from edge_agent.vision.delegates import DelegateTrial
 
 
@@ -108,6 +108,15 @@ def test_one_that_hangs_is_ended_although_nobody_asks(card, library):
         assert trial._process.wait(60) == -signal.SIGALRM
     finally:
         trial.end()
+
+
+def test_a_busy_board_is_not_held_against_a_delegate(attempt):
+    """Where the CPU alone takes too long nothing was loaded, so it is no death."""
+    verdict = attempt(seconds=0.01)
+
+    assert verdict.code == "failed"
+    assert verdict.detail == "the CPU did not get done within 0.01 seconds, so it was not tried"
+    assert verdict.code not in DEATHS
 
 
 def test_one_that_is_slow_to_start_is_waited_for(attempt):
