@@ -19,8 +19,9 @@ Features = npt.NDArray[np.float32]
 class Canary:
     """Remembers the last picture with its features, and looks at it again when it is asked.
 
-    The CPU's own interpreter is opened at once: later the process may not read files any more. A model that the CPU cannot run is compared with what
-    the accelerator made of one picture when it started: that shows that it changed, not that it was right.
+    The CPU's own interpreter is opened at once: later the process may not read files any more. A model that the CPU
+    cannot run is compared with what the accelerator made of one picture when it started: that shows that it changed,
+    not that it was right.
     """
 
     def __init__(
