@@ -321,7 +321,7 @@ def _truth(make_engine, drop, photo):
 
 def test_the_first_picture_of_an_accelerator_is_compared_with_the_cpus(board, looks):
     """One that is wrong from the start of its service answers nothing: the CPU has the very first picture."""
-    here = board({"fault": "wrong-numbers", "at": "2"})  # the first run is the grey picture of the start
+    here = board({"fault": "wrong-numbers", "at": "3"})  # the first two runs are the start's
 
     here.engine.start()
     looks(here.engine, 3)
@@ -334,7 +334,7 @@ def test_the_first_picture_of_an_accelerator_is_compared_with_the_cpus(board, lo
 
 def test_one_that_turns_wrong_is_found_out_and_it_is_told_since_when(board, drop, photo, truth):
     """After a minute, or fifty pictures, the next one is compared; the CPU answers it and all that follow."""
-    here = board({"fault": "wrong-numbers", "at": "6"}, told_time=True)
+    here = board({"fault": "wrong-numbers", "at": "7"}, told_time=True)  # two runs are the start's
     here.engine.start()
     answered = [*alike(here.engine.extract(drop(photo) for _ in range(4)), truth)]
     answered += alike(here.engine.extract(drop(photo) for _ in range(5)), truth)
