@@ -15,6 +15,7 @@ import pytest
 
 from edge_agent.agent.backup import HEAD, back_up
 from edge_agent.agent.home import Home
+from edge_agent.config import Config, UpdateConfig
 from edge_agent.errors import NotFoundError, StoreError
 from edge_agent.store.samples import SampleStore
 
@@ -137,6 +138,29 @@ def test_what_is_forgotten_meanwhile_is_not_in_the_backup(bench: Bench, home: Ho
     assert digest not in rows(tmp_path / "b.tar", tmp_path)
     assert digest.encode() not in (tmp_path / "b.tar").read_bytes()
     assert is_consistent(tmp_path / "b.tar", tmp_path) == 7
+
+
+def test_what_is_forgotten_before_there_is_a_version_is_not_in_it_either(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Rows are held against each other, not only versions: nothing is learned here yet."""
+    bench.open(Config(update=UpdateConfig(quiet_seconds=3600, new_label_samples=1000, min_new_samples=1000)))
+    bench.show("cat", *(f"cat {i}" for i in range(4)))
+    bench.agent.start()
+    bench.live(30)
+    home = Home(bench.home)
+    first = bench.ask("samples")[0]["digest"]
+    seen: list[int] = []
+
+    def forget(_count: int) -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            bench.ask("forget", digest=first)
+
+    report = back_up(home, tmp_path / "b.tar", packed=forget)
+
+    assert report.samples == 3
+    assert first not in rows(tmp_path / "b.tar", tmp_path)
 
 
 def test_endless_forgetting_ends_in_a_message(bench: Bench, home: Home, tmp_path: Path) -> None:
