@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edge_agent.errors import DamagedError, DiskFailedError, DiskFullError, StoreError
-from edge_agent.store.atomic import store_error
+from edge_agent.store.atomic import TEMPORARY_PREFIX, move_file, store_error
 
 _APPLICATION_ID = 0x65646765  # "edge": tells our file from any other SQLite database
 _BUSY_SECONDS = 5.0
@@ -35,7 +35,8 @@ _KEPT_READERS = 2
 class Database:
     """One SQLite file with a format version.
 
-    `migrations[i]` is the script that leads from format i to format i + 1. With `read_only` the file must
+    `migrations[i]` is the script that leads from format i to format i + 1; before the first of them a file that is
+    there is copied to `NAME.format-i`, and each is a transaction of its own. With `read_only` the file must
     exist and nothing is ever written. `check` asks SQLite to look at every page first.
     """
 
@@ -191,6 +192,8 @@ class Database:
             findings = [row[0] for row in writer.execute("PRAGMA quick_check(3)")]
             if findings != ["ok"]:
                 raise DamagedError(f"{self.path}: the database is damaged: {'; '.join(findings)}")
+        if version and version < len(migrations):
+            self._back_up(version)
         for number, script in enumerate(migrations[version:], start=version + 1):
             with self.writing() as connection:
                 for statement in script.split(";\n"):
@@ -199,6 +202,16 @@ class Database:
                 connection.execute(f"PRAGMA user_version = {number}")
         if check and _layout(writer) != _layout_of(migrations):
             raise DamagedError(f"{self.path}: the database is damaged: its tables are not as they were made")
+
+    def _back_up(self, version: int) -> None:
+        """Keep the file as it is before it is changed for good; a copy that is whole already stays."""
+        copy = self.path.with_name(f"{self.path.name}.format-{version}")
+        if not copy.exists():
+            half = copy.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{copy.name}")
+            half.unlink(missing_ok=True)
+            self._writer.execute("VACUUM INTO ?", (os.fspath(half),))
+            half.chmod(0o600)
+            move_file(half, copy)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

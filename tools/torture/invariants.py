@@ -52,7 +52,9 @@ def settled(home: Path, given: Given, *, acknowledged: bool, operation: str) -> 
     """
     database = home / "agent.db"
     yield from _leftovers(home, operation)  # first: looking at the database makes files beside it
-    yield from _sound(database)
+    if damage := list(_sound(database)):
+        yield from damage
+        return
     labels, places = _labels(database), _rows(database)
     twice = [digest for digest, number in Counter(_all(database)).items() if number > 1]
     yield from (f"{digest[:12]} is stored twice" for digest in twice)
@@ -195,8 +197,8 @@ def _leftovers(home: Path, operation: str) -> Iterator[str]:
         yield f"versions {found} lie there, {numbers} are published"
     try:
         state = json.loads((home / "status.json").read_text())["state"]
-    except (OSError, ValueError) as error:
-        yield f"status.json: {error}"
+    except (OSError, ValueError, KeyError) as error:
+        yield f"status.json: {error!r}"
     else:
         if state != "stopped":
             yield f"status.json says {state}"
