@@ -109,6 +109,14 @@ class Archive:
             if copy != target:
                 self.keep([(copy, sample.stored_path)])
 
+    def agree(self, samples: Iterable[Sample]) -> None:
+        """Settle the pictures that lie elsewhere than their rows say, as after a crash in the middle of a relabel."""
+        there = {path.relative_to(self._home.path) for path in self.pictures()}
+        parts = {path.stem[-DIGEST_PART:] for path in there}
+        for sample in samples:
+            if Path(sample.stored_path) not in there and sample.digest[:DIGEST_PART] in parts:
+                self.settle(sample)
+
     def remove(self, digests: Collection[str]) -> None:
         """Remove every copy of these pictures, wherever a crash may have left one; the archive is read once."""
         parts = {digest[:DIGEST_PART] for digest in digests}

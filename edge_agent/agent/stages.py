@@ -159,6 +159,7 @@ def open_stages(
         archive = Archive(home)
         archive.clean()
         remove_leftovers(home, drop_folder, clocks.wall)
+        archive.agree(store.list())
         serving = Serving(registry, heads)
         serving.reload()
         learning = Learning(

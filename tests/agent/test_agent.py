@@ -269,6 +269,19 @@ class TestData:
 
 
 class TestRestart:
+    def test_a_relabel_that_was_interrupted_is_ended(self, bench: Bench) -> None:
+        """A3: Killed between the row and its picture, the next start puts the picture where the row says."""
+        bench.open()
+        teach(bench, cat=2, dog=2)
+        row = bench.ask("samples", label="dog")[0]
+        bench.ask("relabel", digest=row["digest"], label="cat")
+        bench.close()
+        (moved,) = (bench.home / "archive" / "cat").glob(f"*{row['digest'][:16]}*")
+        moved.rename(bench.home / "archive" / "dog" / moved.name)
+        bench.open()
+
+        assert moved.exists()
+
     def test_everything_is_there_after_a_restart(self, bench: Bench, tmp_path: Path) -> None:
         """Samples, versions and the last update are known again, and nothing is learned twice."""
         bench.open()
