@@ -123,7 +123,8 @@ static void misbehave(Settings *s, const char *where) {
   if (is(s, name)) flood();
   snprintf(name, sizeof name, "greedy-at-%s", where);
   if (is(s, name)) {
-    void *much = malloc((size_t)3 << 30); /* as operator new does it in C++ */
+    volatile size_t bytes = (size_t)3 << 30; /* volatile, because gcc for 32 bits sees that it is too much */
+    void *much = malloc(bytes); /* as operator new does it in C++ */
     if (!much) { fputs("terminate called after throwing an instance of 'std::bad_alloc'\n", stderr); abort(); }
     free(much);
   }
