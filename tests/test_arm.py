@@ -35,7 +35,8 @@ def _results(tmp_path: Path) -> Path:
     (folder / "a.xml").write_text(
         f'<testsuites><testsuite>{case}"test_a" time="60"/>'
         f'{case}"test_b" time="60"><failure message="assert 1 == 2\n + where">trace</failure></testcase>'
-        f'{case}"test_c"><skipped message="no gcc"/></testcase>'
+        f'{case}"test_c" classname="tests.ml.fits.test_x.TestOne"><skipped message="no gcc"/></testcase>'
+        f'{case}"test_c" classname="tests.ml.fits.test_x.TestOther"/>'
         f'{case}"test_d"><failure message="once"/></testcase></testsuite></testsuites>'
     )
     (folder / "b.died").write_text("tests/test_z.py: exit status 139\n")
@@ -61,8 +62,8 @@ def test_results_become_a_table_with_every_failure_and_reason(results: Path, tmp
     assert done.stdout.splitlines()[2:] == [
         "| plugins/edge-agent-gpu | 1 | 0 | 0 | 0 |",
         "| tests | 0 | 1 | 0 | 0 |",
-        "| tests/ml | 2 | 1 | 1 | 2 |",
-        "| all | 3 | 2 | 1 | 2 |",
+        "| tests/ml | 3 | 1 | 1 | 2 |",
+        "| all | 4 | 2 | 1 | 2 |",
         "",
         "- failed: tests/ml/fits/test_x.py::test_b: assert 1 == 2 + where",
         "- failed: tests/test_z.py: exit status 139",

@@ -67,7 +67,14 @@ def cases(folder: Path) -> dict[str, Case]:
                 found.pop(file, None)
                 wrong = case.find("failure") if case.find("failure") is not None else case.find("error")
                 skipped = case.find("skipped")
-                found[f"{file}::{case.get('name')}"] = Case(
+                # Two classes of a file may have tests of one name.
+                group = (
+                    case.get("classname", "")
+                    .replace(".", "/")
+                    .removeprefix(file.removesuffix(".py"))
+                    .strip("/")
+                )
+                found["::".join(filter(None, [file, group, case.get("name", "")]))] = Case(
                     float(case.get("time", 0)),
                     None if wrong is None else first_line(wrong),
                     None if skipped is None else skipped.get("message", ""),
