@@ -25,7 +25,7 @@ def _parts(request):
     D, n = request.param
     D, n = (D, n) if n > 7 else (9, 7)
     rng = np.random.default_rng(3)
-    y = np.array([0, 0, 0, 1, 1, 2, 2, *rng.integers(0, 3, n - 7)])
+    y = np.array([0, 0, 0, 1, 1, 2, 2, *rng.integers(0, 3, n - 7)], dtype=np.intp)
     return rng.normal(size=(n, D)) + y[:, None], y
 
 
