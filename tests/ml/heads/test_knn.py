@@ -369,7 +369,7 @@ def test_everything_comes_back_from_disk(clouds, tmp_path):
         ("rows", np.full((4, 2), np.nan, dtype=np.float32)),
         ("codes", np.array([0, 0, 0, 0], dtype=np.int32)),
         ("codes", np.array([0, 1, 2, 1], dtype=np.int32)),
-        ("codes", np.array([0, 1, 0, 1])),
+        ("codes", np.array([0, 1, 0, 1], dtype=np.int64)),
     ],
 )
 def test_damaged_arrays_are_refused(name, value):
