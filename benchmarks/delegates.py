@@ -26,7 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge_agent.agent.asking import Ask, is_running, session
+from edge_agent.agent.asking import Ask, session
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.status import read_status
 from edge_agent.cli.pictures import write_pictures
 from edge_agent.errors import EdgeAgentError

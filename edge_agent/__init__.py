@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edge_agent.agent.client import Client, Prediction, connect
     from edge_agent.errors import (
         MLCreateError,
         MLCreateErrorCode,
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "agent.client": "Client Prediction connect",
     "errors": (
         "MLCreateError MLCreateErrorCode MLCreateErrorDomain MLModelError MLModelErrorCode MLModelErrorDomain"
     ),
@@ -164,6 +166,7 @@ __all__ = [
     "Array",
     "AugmentationSettings",
     "ClassifierType",
+    "Client",
     "CropAndScale",
     "CustomFeatureExtractor",
     "DataSource",
@@ -243,6 +246,7 @@ __all__ = [
     "NeuralNetworkBuilder",
     "PersonalModel",
     "PixelBuffer",
+    "Prediction",
     "QuarantiningBatchProvider",
     "RegressionBatchProvider",
     "SessionResult",
@@ -250,6 +254,7 @@ __all__ = [
     "Stream",
     "ValidationData",
     "__version__",
+    "connect",
     "created_metadata",
     "data_advice",
     "diagnose",

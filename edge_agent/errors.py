@@ -70,6 +70,10 @@ class NoModelError(UserError):
     """No version has been published yet, so nothing can be predicted."""
 
 
+class NotAnsweredError(EdgeAgentError):
+    """No agent runs, or it stopped before it could answer; one that is started again can be asked again."""
+
+
 class ImageError(EdgeAgentError):
     """A picture that was refused and will be refused again; the text is the reason shown to its owner."""
 

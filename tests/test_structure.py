@@ -48,7 +48,8 @@ STOREYS = """
     report.markup | report.look
     agent.daemon
     agent.control | agent.asking
-    agent.opening
+    agent.client | agent.opening
+    agent.calling
     agent.sockets
     agent.agent
     agent.updating
@@ -172,7 +173,7 @@ DOORS = {
     "socket": {
         "agent.daemon",
         "agent.control",
-        "agent.asking",
+        "agent.calling",
         "agent.sockets",
         "vision.child",
         "vision.engine",
@@ -573,7 +574,7 @@ BROKEN = [
     (some_things_are_never_done, {"ml.model": "eval('1')"}),
     (some_things_are_never_done, {"ml.model": "import urllib.request"}),
     (some_things_are_never_done, {"agent.control": "import socket\nsocket.socket(socket.AF_INET)"}),
-    (some_things_are_never_done, {"agent.asking": "import socket as s\ns.create_connection(a)"}),
+    (some_things_are_never_done, {"agent.calling": "import socket as s\ns.create_connection(a)"}),
     (some_things_are_never_done, {"ml.model": "import numpy as np\nnp.load(f, allow_pickle=True)"}),
     (some_things_are_never_done, {"vision.child": "import subprocess\nsubprocess.run('ls', shell=yes)"}),
     (defects_are_caught_at_boundaries, {"ml.model": "try: f()\nexcept: pass"}),

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edge_agent.agent.asking import is_running, session
+from edge_agent.agent.asking import session
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.extractors import BUILT_IN
 from edge_agent.default_plugins.extractors import CARD_PATH
 from edge_agent.vision.preprocessing import load_card

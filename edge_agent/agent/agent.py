@@ -19,7 +19,7 @@ from edge_agent.agent.status import AgentState, StatusFile
 from edge_agent.agent.summary import summarise
 from edge_agent.agent.updating import Updating
 from edge_agent.config import Config
-from edge_agent.errors import EdgeAgentError, StoreError, UserError
+from edge_agent.errors import EdgeAgentError, NotAnsweredError, StoreError
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
 from edge_agent.plugins import PluginHost
 from edge_agent.vision.engine import Engine
@@ -262,7 +262,7 @@ class Agent:
 
     def _refuse_waiting(self) -> None:
         """Tell everybody who still waits that nothing will come, and plugins what training had to say."""
-        error = UserError("the agent stopped before it could answer")
+        error = NotAnsweredError("the agent stopped before it could answer")
         self._open_updating.give_up(error)
         with suppress(queue.Empty):
             while True:

@@ -136,7 +136,7 @@ class ControlSocket:
             except FutureTimeoutError:
                 if not _listens(connection):
                     return None
-        return {"error": "UserError", "message": "the agent stopped before it could answer"}
+        return {"error": "NotAnsweredError", "message": "the agent stopped before it could answer"}
 
 
 def _listens(connection: socket.socket) -> bool:

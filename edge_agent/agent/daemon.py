@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from edge_agent.agent.agent import Agent
-from edge_agent.agent.asking import is_running
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.opening import open_patiently
 

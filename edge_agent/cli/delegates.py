@@ -6,7 +6,7 @@ import textwrap
 
 import click
 
-from edge_agent.agent.asking import is_running
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.home import Home
 from edge_agent.agent.inspecting import DelegateRow, inspect_delegates
 from edge_agent.cli.output import json_option, print_json, print_table, progress

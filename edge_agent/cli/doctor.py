@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from edge_agent.agent.asking import is_running
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.home import default_home
 from edge_agent.cli.output import counted, json_option, percent, print_json
 from edge_agent.cli.settings import Settings

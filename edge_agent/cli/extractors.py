@@ -256,7 +256,7 @@ def use(settings: Settings, name: str, *, as_json: bool) -> None:
 
     Archived pictures are read again with it, and a version made of that is published when the gate agrees.
     """
-    from edge_agent.agent.asking import is_running
+    from edge_agent.agent.calling import is_running
 
     home = Home(settings.home)
     running = is_running(settings.home)
@@ -284,7 +284,7 @@ def use(settings: Settings, name: str, *, as_json: bool) -> None:
 @click.pass_obj
 def remove(settings: Settings, name: str, *, anyway: bool, as_json: bool) -> None:
     """Remove the extractor NAME that was added, unless it is in use."""
-    from edge_agent.agent.asking import is_running
+    from edge_agent.agent.calling import is_running
     from edge_agent.agent.removal import remove_extractor
 
     home, (_, registered) = Home(settings.home), every_card(settings)

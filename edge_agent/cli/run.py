@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edge_agent.agent.agent import Agent
-from edge_agent.agent.asking import is_running
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.daemon import serve
 from edge_agent.agent.home import Home

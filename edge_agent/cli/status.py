@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edge_agent.agent.asking import is_running
+from edge_agent.agent.calling import is_running
 from edge_agent.cli.output import counted, json_option, judged, moment, print_json, print_table
 from edge_agent.cli.settings import Settings
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge_agent.agent.asking import is_running, session
+from edge_agent.agent.asking import session
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.control import MAX_CONNECTIONS, ControlSocket
 from edge_agent.agent.home import Home
 from edge_agent.agent.sockets import MAX_FDS, short_address

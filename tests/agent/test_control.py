@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge_agent.agent.asking import is_running, session
+from edge_agent.agent.asking import session
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.home import Home
 from edge_agent.agent.sockets import short_address

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.agent.asking import is_running
+from edge_agent.agent.calling import is_running
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.daemon import ServiceManager, in_a_line, serve
 from edge_agent.agent.home import Home

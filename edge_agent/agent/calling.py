@@ -1,0 +1,92 @@
+"""This is where a running agent is asked over its socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_agent import errors
+from edge_agent.agent.home import Home
+from edge_agent.agent.sockets import (
+    ANSWER_SECONDS,
+    IO_SECONDS,
+    MAX_FDS,
+    MAX_REQUEST_BYTES,
+    read_line,
+    short_address,
+)
+from edge_agent.errors import EdgeAgentError, HomeError, NotAnsweredError, UserError
+
+PLAIN_ERRORS = frozenset(
+    {
+        errors.UserError,
+        errors.NotAnsweredError,
+        errors.LabelError,
+        errors.NotFoundError,
+        errors.NoModelError,
+        errors.StoreError,
+        errors.DiskFullError,
+        errors.DamagedError,
+        errors.EngineError,
+        errors.ExtractorError,
+    }
+)
+"""Errors that are rebuilt on the client's side from their text alone."""
+
+
+def is_running(home: Path) -> bool:
+    """Whether an agent answers on this state directory."""
+    try:
+        with _connect(Home(home)):
+            return True
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return False
+
+
+def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence[int]) -> Any:
+    """The answer of the agent that runs on `home`; `files` are closed whatever happens.
+
+    Raises what the agent raised, `HomeError` where it belongs to another user, and `NotAnsweredError` where
+    none answers.
+    """
+    line = json.dumps({"name": name, "arguments": arguments}).encode() + b"\n"
+    try:
+        if len(line) > MAX_REQUEST_BYTES or len(files) > MAX_FDS:
+            raise UserError(f"too much for one request: {len(files)} files; at most {MAX_FDS}")
+        with _connect(home) as connection:
+            sent = socket.send_fds(connection, [line], list(files)) if files else 0
+            if line[sent:]:  # after the last byte the agent may answer and close at once
+                connection.sendall(line[sent:])
+            connection.settimeout(ANSWER_SECONDS)
+            reply = read_line(connection, limit=None)
+    except OSError as error:
+        raise NotAnsweredError(f"the running agent did not answer: {error}") from None
+    finally:
+        for fd in files:
+            os.close(fd)
+    if not reply:
+        raise NotAnsweredError("the running agent stopped before it answered; ask again")
+    answer = json.loads(reply)
+    if "error" in answer:
+        kind = getattr(errors, str(answer["error"]), EdgeAgentError)
+        raise (kind if kind in PLAIN_ERRORS else EdgeAgentError)(answer["message"])
+    return answer["result"]
+
+
+def _connect(home: Home) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(IO_SECONDS)
+        with short_address(home.socket_path) as address:
+            connection.connect(address)
+    except PermissionError:
+        connection.close()
+        raise HomeError(f"{home.socket_path}: the agent there belongs to another user") from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
