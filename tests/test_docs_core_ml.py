@@ -160,7 +160,7 @@ def test_every_difference_has_a_reason(row):
 
 
 def test_every_public_name_has_a_row():
-    """What begins with ML, and all else that is public but the names for plugins and for programs that ask, is in a table as ours."""
+    """What begins with ML, and what else is public but for plugins and programs that ask, is in a table as ours."""
     listed = {part for symbol in OURS for part in [symbol.name.partition(".")[0]]}
 
     assert set(edge_agent.__all__) - listed == {

@@ -6,6 +6,7 @@ import hashlib
 import math
 
 import numpy as np
+from numpy.random import Generator, default_rng  # now: numpy loads them when asked for, and the engine cannot later
 from numpy.typing import NDArray
 
 from edge_agent.ml.augmentation import COPIES, AugmentationSettings, ImageAugmentationOptions, Variant
@@ -43,7 +44,7 @@ def augmented(
     The four copies of a kind share its range among them, one quarter each, so that they differ.
     """
     text = f"{settings.seed}/{key}/{variant.kind}/{variant.index}"
-    chance = np.random.default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()))
+    chance = default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()))
     copies = COPIES[ImageAugmentationOptions[variant.kind.upper()]]
     # From 0 to 1.
     amount = (variant.index + chance.random()) / copies
@@ -68,7 +69,7 @@ def _visible(amount: float) -> float:
     return LEAST + (1 - LEAST) * amount
 
 
-def _crop(pixels: Pixels, area: float, chance: np.random.Generator) -> Pixels:
+def _crop(pixels: Pixels, area: float, chance: Generator) -> Pixels:
     """A part of the same proportions, anywhere, enlarged to the whole size."""
     height, width = pixels.shape[:2]
     side = math.sqrt(area)
@@ -129,7 +130,7 @@ def _expose(pixels: Pixels, stops: float) -> Pixels:
     return table[pixels]
 
 
-def _noise(pixels: Pixels, deviation: float, chance: np.random.Generator) -> Pixels:
+def _noise(pixels: Pixels, deviation: float, chance: Generator) -> Pixels:
     """Gaussian noise, another for each pixel and channel."""
     noisy = chance.standard_normal(pixels.shape, dtype=np.float32)
     noisy *= np.float32(deviation)
