@@ -59,7 +59,7 @@ STOREYS = """
     agent.backup
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh | agent.retention
     agent.accelerating | agent.forgetting | agent.head_settings | agent.importing | agent.incoming | agent.judging
-    agent.probation
+    agent.probation | agent.stand_in
     agent.bursts | agent.opinions | agent.publishing
     default_plugins
     default_plugins.*
@@ -146,7 +146,7 @@ STOREYS = """
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.confinement | vision.delegate_spec | vision.delegate_verdict | vision.kernel | vision.syscalls
     example_config
-    config | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
+    config | guest | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
     errors
 """
@@ -248,6 +248,7 @@ BOUNDARIES = {
     "agent.agent",
     "agent.opinions",
     "cli",
+    "guest",
     "mailbox",
     "ml.admission",
     "ml.predicting",

@@ -98,10 +98,10 @@ class Agent:
         stages = self._open_stages
         self._started = True
         self._write_status(AgentState.STARTING)
-        facts = stages.engine.start()
+        extractor = stages.stand_in.start()
         version = stages.serving.version
         self._plugins.agent_started(
-            home=str(self._home.path), version=version.number if version else None, extractor=facts.name
+            home=str(self._home.path), version=version.number if version else None, extractor=extractor
         )
         self._write_status()
 
@@ -167,6 +167,7 @@ class Agent:
         This is the agent's step boundary: whatever goes wrong in here is logged and shown, and the agent goes on.
         """
         self._drain(patience_seconds)
+        self._open_stages.stand_in.tick()
         self._open_updating.hold()
         for name, work in (("intake", self._take_in), ("learning", self._learn)):
             if self._pauses.rests(name):
@@ -304,8 +305,7 @@ class Agent:
         if due is not None and not self._pauses.rests("intake"):
             waits.append(due - now)
         written = self.status.next_write() if self.status else None
-        if written is not None:
-            waits.append(written - now)
+        waits += [at - now for at in (written, stages.stand_in.next_look()) if at is not None]
         if self._refreshing() and not self._pauses.rests("intake"):
             waits.append(0.0)
         return max(0.0, min([*waits, self.longest_wait_seconds]))

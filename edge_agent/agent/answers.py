@@ -20,6 +20,7 @@ from edge_agent.agent.probation import Probation
 from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.serving import Serving, same_extractor
 from edge_agent.agent.sight import Eyes, Sight
+from edge_agent.agent.stand_in import StandIn
 from edge_agent.errors import NoModelError, NotFoundError, UserError
 from edge_agent.ml.model import MLModel
 from edge_agent.plugins import PluginHost
@@ -48,6 +49,7 @@ class Answers:
         checkup: Checkup,
         incoming: Incoming,
         probation: Probation,
+        stand_in: StandIn,
         background_labels: Collection[str] = (),
     ) -> None:
         self._background_labels = background_labels
@@ -62,6 +64,7 @@ class Answers:
         self._checkup = checkup
         self._incoming = incoming
         self._probation = probation
+        self._stand_in = stand_in
 
     def predict(
         self, names: Sequence[str], fds: list[int], *, top: int | None = None, version: int | None = None
@@ -70,13 +73,7 @@ class Answers:
 
         Descriptors that are handed to the engine, which closes them, are taken out of `fds`.
         """
-        number, model = self._serving.model_for(version)
-        eyes = self._sight.for_version(model.extractor_fingerprint)
-        if eyes is None:
-            raise NoModelError(
-                f"version {number} was made with another extractor, which is not here any more; once the archive was"
-                " read again, which a running agent does by itself, the next version answers"
-            )
+        number, model, eyes = self._stand_in.looking(version)
         extractions = self._extracted(eyes, names, fds)
         rows = [one.features for one in extractions if one.features is not None]
 
@@ -94,7 +91,7 @@ class Answers:
                 for one in extractions
             ]
 
-        if version is not None:
+        if version is not None or self._stand_in.trouble:
             return answer(number, model)
         self._incoming.note(rows)
         return self._probation.answer(number, model, rows, answer)

@@ -136,6 +136,7 @@ class Sight:
         card, self._wanted = self._wanted, None
         if card is None:
             return
+        self._hand_over()
         engine = self._make(card)
         try:
             engine.start()
@@ -150,6 +151,15 @@ class Sight:
         self._other = self.card, self._engine
         self.card, self._engine = card, engine
         log.info("the extractor is %s now; archived pictures are read again", card.name)
+
+    def _hand_over(self) -> None:
+        """Let the device of the engine in use go, for the next one's sake, where the CPU may do in its place."""
+        accelerator = self._engine.accelerator
+        if accelerator is None or accelerator.use is None or not accelerator.cpu_may:
+            return
+        self._restarts += self._engine.restarts
+        self._engine.close()
+        self._engine = self._make(self.card)
 
     def for_version(self, fingerprint: str) -> Eyes | None:
         """What looks as a version of this fingerprint learned to see; None when its extractor is not here any more.
@@ -173,11 +183,16 @@ class Sight:
     def _is_for_own(self, fingerprint: str) -> bool:
         """Whether the engine in use sees so; it need not start for a version of another extractor that is here."""
         facts = self._engine.facts
+        own = same_extractor(fingerprint, fingerprint_start(self.card))
+        if facts is None and not own and self.knows(fingerprint):
+            return (
+                False  # it is another one's for sure: this one need not start, which may take long and fail
+            )
         if facts is None or same_extractor(fingerprint, facts.fingerprint):
             try:
                 return same_extractor(fingerprint, self._engine.start().fingerprint)
             except ExtractorError:
-                if same_extractor(fingerprint, fingerprint_start(self.card)):
+                if own:
                     raise
         return False
 

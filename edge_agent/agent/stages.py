@@ -31,6 +31,7 @@ from edge_agent.agent.restoring import finish_restore
 from edge_agent.agent.retention import Retention
 from edge_agent.agent.serving import Serving
 from edge_agent.agent.sight import Sight
+from edge_agent.agent.stand_in import StandIn
 from edge_agent.config import Config, ExtractorConfig, PicturesConfig
 from edge_agent.errors import ConfigError, DiskFailedError, EdgeAgentError, StoreError
 from edge_agent.ml.heads.protocol import Head
@@ -86,6 +87,7 @@ class Stages:
     answers: Answers
     incoming: Incoming
     probation: Probation
+    stand_in: StandIn
     board: Board
     retention: Retention
     _closing: ExitStack = field(repr=False)
@@ -204,6 +206,7 @@ def open_stages(
         checkup = Checkup(home, drop_folder, registry, serving, engine)
         incoming = Incoming(store, serving)
         probation = Probation(store, registry, serving, plugins, config.update, clocks.monotonic)
+        stand_in = StandIn(registry, serving, engine, store, clocks.monotonic)
         return Stages(
             home=home,
             store=store,
@@ -228,6 +231,7 @@ def open_stages(
                 checkup,
                 incoming,
                 probation,
+                stand_in,
                 background_labels=config.learning.background_labels,
             ),
             incoming=incoming,
@@ -240,6 +244,7 @@ def open_stages(
                 monotonic=clocks.monotonic,
                 wall=clocks.wall,
             ),
+            stand_in=stand_in,
             board=Board(home.path, Path(config.limits.root), monotonic=clocks.monotonic, wall=clocks.wall),
             _closing=closing.pop_all(),
         )

@@ -17,7 +17,8 @@ from edge_agent.vision.preprocessing import TFLITE
 
 def summarise(stages: Stages, plugins: PluginHost, troubles: list[str]) -> dict[str, Any]:
     """The facts of a status document, with what work failed with; other programs rely on the names."""
-    troubles = [*troubles, stages.serving.trouble, stages.rebuild.trouble, stages.engine.trouble]
+    stands_in = stages.stand_in.trouble
+    troubles = [*troubles, stages.serving.trouble, stages.rebuild.trouble, stages.engine.trouble, stands_in]
     try:
         labels, last = stages.learning.labels(), stages.learning.last_update()
     except StoreError as error:  # what else there is to say is the more wanted
