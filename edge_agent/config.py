@@ -263,6 +263,10 @@ def load_config(path: Path | None, check_plugins: PluginsCheck | None = None) ->
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    except RecursionError:
+        raise ConfigError(
+            [f"{path}: values are nested too deep; no setting needs more than three levels"]
+        ) from None
     return parse_config(data, source=str(path), check_plugins=check_plugins)
 
 

@@ -6,12 +6,13 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edge_agent.errors import EdgeAgentError, PluginError
+from edge_agent.agent.labels import clean_label
+from edge_agent.errors import PluginError
+from edge_agent.guest import guest, words
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
 from edge_agent.mailbox import Mailbox
 from edge_agent.ml.heads.conformance import AT_REGISTRATION, check_head
@@ -73,27 +74,6 @@ class Listener:
     def call(self, facts: Mapping[str, Any]) -> Any:
         """Give it the facts it wants and return what it returns."""
         return self.function(**{name: facts[name] for name in self.names})
-
-
-@contextmanager
-def guest(plugin: str, doing: str) -> Iterator[None]:
-    """Whatever a plugin raises in here becomes a `PluginError` that names it.
-
-    `sys.exit()` is included, and so are exceptions that are no `Exception`, as those are that libraries written in
-    Rust raise when they panic: none must stop the agent.
-    """
-    try:
-        yield
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except EdgeAgentError as error:
-        raise PluginError(f"plugin {plugin!r}: {doing}: {error}") from error
-    except BaseException as error:
-        raise PluginError(f"plugin {plugin!r}: {doing}: {_words(error)}") from error
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _check_answer(answer: object, expected: type) -> None:
@@ -233,6 +213,8 @@ class PluginHost:
                     _check_answer(answer, expected)
                     if isinstance(answer, list):
                         check_suggestions(answer, facts["pool"])
+                    elif isinstance(answer, str) and not self._reports[listener.plugin].built_in:
+                        clean_label(answer)  # a folder's name is the owner's own, and is told as such
             except PluginError as error:
                 self._count(listener.plugin, str(error))
                 raise
@@ -304,7 +286,7 @@ class PluginHost:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one of the few places that may: an observer's call
-            if self._count(listener.plugin, f"{hook}: {_words(error)}"):
+            if self._count(listener.plugin, f"{hook}: {words(error)}"):
                 log.warning("plugin %r failed in %s", listener.plugin, hook, exc_info=True)
                 if len(self._logged[listener.plugin]) == MOST_LOGGED:
                     log.warning("plugin %r fails a lot; from now on the status counts it", listener.plugin)

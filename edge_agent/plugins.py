@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pluggy
 
 from edge_agent.config import PluginsConfig
 from edge_agent.errors import ConfigError, PluginError
+from edge_agent.guest import guest
 from edge_agent.hookspecs import HOOK_NAMES, PROJECT, Hooks
-from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginReport, guest
+from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginReport
 from edge_agent.sections import convert_section, is_section, suggest
 
 __all__ = [
@@ -60,10 +62,14 @@ def load_plugins(
     reports: dict[str, PluginReport] = {}
     # The last to be registered is the first to be called.
     for name in sorted(set(found) - set(config.disabled), reverse=True):
-        plugin = make_plugin(found[name], config.settings.get(name), problems)
+        try:
+            with _no_exit():
+                plugin = make_plugin(found[name], config.settings.get(name), problems)
+            hooks = _register(manager, name, plugin) if plugin is not None else ()
+        except PluginError as error:
+            raise PluginError(f"{error}; `disabled = [{name!r}]` in [plugins] leaves it out") from error
         if plugin is not None:
             dist = found[name].dist
-            hooks = _register(manager, name, plugin)
             reports[name] = PluginReport(
                 name, dist.version if dist else "", found[name].value, hooks, built_in=False
             )
@@ -172,6 +178,20 @@ def make_plugin(
             problems += [f"plugins.{entry.name}.{problem}" for problem in error.problems]
             return None
     return made
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """Have a plugin that would end this process without a word, with `os._exit`, say who it is."""
+
+    def refuse(status: int) -> NoReturn:
+        raise PluginError(f"it would end the whole process, by os._exit({status})")
+
+    real, os._exit = os._exit, refuse
+    try:
+        yield
+    finally:
+        os._exit = real
 
 
 @contextmanager

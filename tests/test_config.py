@@ -96,7 +96,12 @@ def test_values_out_of_range_are_refused(section: str, key: str, value: object) 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"[update\n", "not valid TOML"), (b"\xff\xfe", "not valid TOML"), (None, "no such file")],
+    [
+        (b"[update\n", "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (b"a = " + b"[" * 100_000 + b"]" * 100_000, "values are nested too deep"),
+        (None, "no such file"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
     """Missing, broken and binary files are one problem with the path."""

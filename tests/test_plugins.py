@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 
@@ -117,14 +118,14 @@ class Plugin:
 
     @hookimpl
     def label_sample(self):
-        return f"{self.settings.url} {self.settings.ports}"
+        return f"{self.settings.url} {sum(self.settings.ports)}"
 """,
         "Plugin",
     )
 
     host = guests.load({"x": {"url": "there"}})
 
-    assert host.label_sample("p.jpg", "cat") == "there (1883,)"
+    assert host.label_sample("p.jpg", "cat") == "there 1883"
 
 
 def test_class_without_settings_is_made_without_arguments(guests):
@@ -294,6 +295,7 @@ def test_disabled_plugin_is_not_even_imported(guests):
             "ModuleNotFoundError: No module named 'no_such_library_anywhere'",
         ),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import os\nos._exit(3)", r"it would end the whole process, by os\._exit\(3\)"),
         ("class Panic(BaseException): pass\nraise Panic('in Rust')", "Panic: in Rust"),
         ("def f(:", "SyntaxError"),
     ],
@@ -303,8 +305,10 @@ def test_plugin_that_cannot_be_imported_stops_the_start(guests, source, cause):
     guests.add("good", LISTENER)
     guests.add("bad", source)
 
-    with pytest.raises(PluginError, match=f"plugin 'bad': importing it: {cause}"):
+    with pytest.raises(PluginError, match=f"plugin 'bad': importing it: {cause}") as caught:
         guests.load()
+    assert str(caught.value).endswith("; `disabled = ['bad']` in [plugins] leaves it out")
+    assert os._exit.__module__ == "posix"
 
 
 def test_plugin_that_hangs_while_it_is_imported_is_named(guests, caplog, monkeypatch):

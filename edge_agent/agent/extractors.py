@@ -32,13 +32,10 @@ BUILT_IN = "efficientnet-lite0-int8"
 
 
 def added_cards(home: Home) -> tuple[dict[str, ExtractorCard], dict[str, str]]:
-    """The added extractors by name, and why those that cannot be used cannot."""
+    """The added extractors by name, and why those that cannot be used cannot; an unreadable folder is logged."""
     cards: dict[str, ExtractorCard] = {}
     broken: dict[str, str] = {}
-    folder = home.extractors_folder
-    for place in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if place.name.startswith(".") or not place.is_dir():
-            continue
+    for place in _places(home.extractors_folder):
         try:
             card = load_card(card_path(home, place.name))
         except ExtractorError as error:
@@ -49,6 +46,20 @@ def added_cards(home: Home) -> tuple[dict[str, ExtractorCard], dict[str, str]]:
         else:
             cards[card.name] = card
     return cards, broken
+
+
+def _places(folder: Path) -> list[Path]:
+    """The folders of added extractors."""
+    try:
+        found = sorted(folder.iterdir())
+        return [place for place in found if not place.name.startswith(".") and place.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        log.warning(
+            "%s cannot be read, so the extractors that were added are left out: %s", folder, error.strerror
+        )
+        return []
 
 
 def known_extractors(home: Home, registered: Mapping[str, ExtractorCard]) -> dict[str, ExtractorCard]:

@@ -70,7 +70,7 @@ def inspect_delegates(
     bench = open_bench(home, extractors[chosen_name(home, config)], config.extractor, time.monotonic)
     try:
         tflite = bench.card.backend == TFLITE
-        found = _tried(bench, specs) if probe and tflite else {one: bench.look(specs[one]) for one in specs}
+        found = _tried(bench, specs) if probe and tflite else {one: bench.told(specs[one]) for one in specs}
     finally:
         bench.release()
     chosen = _chosen(home, bench, specs, running=running)

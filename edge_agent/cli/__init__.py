@@ -66,7 +66,11 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, built-in ones first in the order a newcomer meets them."""
-        return [*COMMANDS, *sorted(_plugin_commands(ctx))]
+        try:
+            return [*COMMANDS, *sorted(_plugin_commands(ctx))]
+        except EdgeAgentError as error:  # who asks for help must get it
+            complain(f"commands of plugins are not shown: {error}")
+            return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a built-in command, or ask the plugins."""

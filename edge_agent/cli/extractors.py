@@ -20,6 +20,7 @@ from edge_agent.agent.extractors import (
     keep_extractor,
 )
 from edge_agent.agent.home import Home
+from edge_agent.agent.labels import printable
 from edge_agent.cli.extractor_trials import (
     PER_LABEL,
     compared,
@@ -123,7 +124,7 @@ def inspect(settings: Settings, file: str, *, as_json: bool) -> None:
     if not path.exists():
         cards, _ = every_card(settings)
         if file not in cards:
-            raise NotFoundError(f"{file}: there is no such file, and no extractor of that name")
+            raise NotFoundError(f"{printable(file)}: there is no such file, and no extractor of that name")
         path = cards[file].path
         written = path.with_suffix(".json")
         card = json.loads(written.read_bytes()) if written.is_file() else None
@@ -160,7 +161,7 @@ def add(
     path = expanded(file)
     found = _inspected(path)
     if found.refusal:
-        raise UserError(f"{file}: cannot be an extractor: {found.refusal}")
+        raise UserError(f"{printable(file)}: cannot be an extractor: {found.refusal}")
     name = _name(path, name)
     home, config = Home(settings.home), settings.config
     cards, _ = every_card(settings)
@@ -192,7 +193,7 @@ def add(
         try:
             keep_extractor(home, name, fill)
         except (ExtractorError, UserError) as error:
-            raise UserError(f"{file}: not added: {error}") from None
+            raise UserError(f"{printable(file)}: not added: {error}") from None
         [adoption] = made
         rows = compared(settings, [cards[used]] if used in cards else [], pictures)
         rows.append(
@@ -302,7 +303,9 @@ def _inspected(path: Path) -> Inspection:
     try:
         return inspect_model(read_whole_file(path, MOST_BYTES))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a .tflite file that can be read") from None
+        raise UserError(
+            f"{printable(str(path))}: {error.strerror}; name a .tflite file that can be read"
+        ) from None
 
 
 def _name(path: Path, given: str | None) -> str:
@@ -311,7 +314,7 @@ def _name(path: Path, given: str | None) -> str:
         wrong = (
             f"{name!r} is no name for an extractor"
             if given is not None
-            else f"{path}: no name can be made of this"
+            else f"{printable(str(path))}: no name can be made of this"
         )
         raise UserError(f"{wrong}; letters, digits, dots and dashes make one: say --name NAME")
     return name
@@ -319,7 +322,7 @@ def _name(path: Path, given: str | None) -> str:
 
 def _tell(path: Path, found: Inspection, *, tried: bool = False) -> None:
     facts = found.to_json()
-    click.echo(f"file      {path}, {facts['bytes']} bytes, {facts['steps']} steps")
+    click.echo(f"file      {printable(str(path))}, {facts['bytes']} bytes, {facts['steps']} steps")
     for title, parts in (("takes", facts["inputs"]), ("gives", facts["outputs"])):
         for part in parts[:4]:
             limits = f", quantised {part['range'][0]:.4g} to {part['range'][1]:.4g}" if part["range"] else ""

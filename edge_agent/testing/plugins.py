@@ -13,9 +13,10 @@ from edge_agent.cli import COMMANDS
 from edge_agent.config import Config, PluginsConfig
 from edge_agent.default_plugins import built_in_plugins
 from edge_agent.errors import ConfigError, PluginError
+from edge_agent.guest import guest
 from edge_agent.hookspecs import OBSERVATIONS, PROJECT, QUESTIONS
 from edge_agent.ml.heads.conformance import check_head
-from edge_agent.plugin_host import PluginHost, PluginReport, guest
+from edge_agent.plugin_host import PluginHost, PluginReport
 from edge_agent.plugins import load_plugins, make_plugin
 from edge_agent.testing.examples import example_facts
 

@@ -15,9 +15,10 @@ from edge_agent.errors import DamagedError, ExtractorError
 from edge_agent.ml.raw import CARD_SUFFIX
 from edge_agent.store.atomic import write_file
 from edge_agent.store.whole_file import read_whole_file
-from edge_agent.vision.graft import Graft, GraphTensor
-from edge_agent.vision.model_metadata import read_model_card
+from edge_agent.vision.anatomy import Anatomy
+from edge_agent.vision.graft import Graft
 from edge_agent.vision.preprocessing import ExtractorCard, card_from, load_card
+from edge_agent.vision.scaling import scalings
 
 SMALLEST_SIDE = 8
 """In pixels: less is the 1 of a size that is yet to be filled in."""
@@ -49,7 +50,7 @@ def write_card(model: Path) -> ExtractorCard:
 def _drafted(model: Path, data: bytes) -> dict[str, Any]:
     graph = Graft(data)
     height, width, layout = _sides(graph.input.shape)
-    mean, std, origin = _scaling(data, graph.input)
+    mean, std, color, origin = _scaling(data)
     n_features = prod(graph.output.shape)
     if n_features != graph.output.shape[-1]:
         raise DamagedError(f"it gives {graph.output.shape}, which is no vector")
@@ -67,7 +68,7 @@ def _drafted(model: Path, data: bytes) -> dict[str, Any]:
             "mean": mean,
             "std": std,
             "resample": "bilinear",
-            "color": "RGB",
+            "color": color,
         },
         "origin": f"this card was made by edge-agent; mean and std come from {origin}",
     }
@@ -83,17 +84,25 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, int, str]:
     raise DamagedError(f"it takes {shape}, which is no RGB picture")
 
 
-def _scaling(data: bytes, taken: GraphTensor) -> tuple[Any, Any, str]:
-    """Mean, std and where they come from."""
-    said = read_model_card(data)
-    if said is not None and len(said.mean) == len(said.std) and len(said.mean) in (1, 3):
-        mean, std = (one[0] if len(one) == 1 else list(one) for one in (said.mean, said.std))
-        return mean, std, "the metadata of the file"
-    if taken.scale > 0:
+def _scaling(data: bytes) -> tuple[Any, Any, str, str]:
+    """Mean, std, colours and where they come from, by the rules of `edge_agent.vision.scaling`.
+
+    Only what the file itself gives is taken: nothing is run here, so that nothing can be tried.
+    """
+    anatomy = Anatomy(data)
+    taken = anatomy.inputs[0]
+    found = scalings(anatomy, taken)
+    first, why = found.tried[0], "; ".join(filter(None, [found.why, "" if found.decided else found.said]))
+    if taken.scale > 0 and taken.dtype is not None and not found.decided:
         # A pixel is the quantised value itself, or with int8 128 more than it.
-        lowest = int(np.iinfo(taken.dtype).min)
-        return float(taken.zero_point - lowest), 1.0 / taken.scale, "the quantisation of the input"
+        return float(taken.zero_point - np.iinfo(taken.dtype).min), 1.0 / taken.scale, "RGB", why
+    if found.decided or found.evidence:
+        return _shortest(first.mean), _shortest(first.std), first.color, why
     raise DamagedError(
-        "nothing in it says how pixel values are scaled; write input.mean and input.std in a card,"
+        f"{found.said or 'nothing in it says how pixel values are scaled'}; write input.mean and input.std in a card,"
         " as docs/create-ml.md shows"
     )
+
+
+def _shortest(values: tuple[float, float, float]) -> float | list[float]:
+    return values[0] if len(set(values)) == 1 else list(values)

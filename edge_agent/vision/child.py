@@ -26,6 +26,9 @@ from edge_agent.vision.throwaway import places_to_import_from
 TAIL_BYTES = 4096
 """Of what the process prints, so much of the end is kept for messages."""
 
+MOST_READS = 64
+"""So many parts of what it prints are read at once, before anything else is looked after."""
+
 LOOKS = 8
 """The memory of the process is looked at after so many pictures."""
 
@@ -223,12 +226,12 @@ class Child:
                 self._poll.unregister(self._words)
             if self._socket.fileno() in heard:
                 return True
-            if not heard:
-                return False
+            if not heard or not remaining:
+                return False  # one that prints without end is not waited for any longer than a silent one
 
     def _listen(self) -> bool:
         """Take in what was printed; False once nothing more can come."""
-        while True:
+        for _ in range(MOST_READS):  # it may print faster than it is heard
             try:
                 part = os.read(self._words, 65536)
             except BlockingIOError:
@@ -236,6 +239,7 @@ class Child:
             if not part:
                 return False
             self._tail = (self._tail + part)[-TAIL_BYTES:]
+        return True
 
 
 class Successor:

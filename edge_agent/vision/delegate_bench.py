@@ -149,18 +149,28 @@ class DelegateBench:
         # A good trial takes no death back: some die at the thousandth picture, again and again.
         deaths = record.deaths + died
         kept = verdict if died or verdict.code in LASTING else record.verdict
-        self.records.put(self._key(spec, looked), Record(name=spec.name, verdict=kept, deaths=deaths))
+        self.records.put(
+            self._key(spec, looked), Record(name=spec.name, verdict=kept, last=verdict, deaths=deaths)
+        )
         return verdict
 
     def record(self, spec: DelegateSpec, looked: Verdict) -> Record:
         """What is remembered of a delegate."""
         return self.records.get(self._key(spec, looked), spec.name)
 
+    def told(self, spec: DelegateSpec) -> Verdict:
+        """As `look`, but for one that may be tried again what came of the last trial."""
+        looked = self.look(spec)
+        last = self.record(spec, looked).last
+        if looked.code != "untried" or looked.detail or last is None or last.code in LASTING:
+            return looked
+        return last
+
     def forgive(self, spec: DelegateSpec, looked: Verdict) -> None:
         """Count its deaths anew: it served well for long, was not to blame, or a person says so."""
         record = self.record(spec, looked)
         if record.deaths:
-            self.records.put(self._key(spec, looked), Record(name=spec.name, verdict=None))
+            self.records.put(self._key(spec, looked), Record(name=spec.name, last=record.last))
 
     def release(self, keep: str = "") -> None:
         """Give the devices back, but the one of the delegate that is named."""

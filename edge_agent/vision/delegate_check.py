@@ -107,6 +107,7 @@ def _places(name: str, board: Board) -> list[Path]:
         path = Path(name)
         with contextlib.suppress(RuntimeError):  # there is no such user, or this one has no home
             path = path.expanduser()
+        path = path.absolute()  # a loader looks for a name without a slash elsewhere, and in another process
         return [path] if _is_there(path, where_forbidden=True) else []
     folders = [*filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")), *_configured(board)]
     return [

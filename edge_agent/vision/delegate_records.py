@@ -28,6 +28,8 @@ class Record(Struct, frozen=True, kw_only=True):
     name: str
     verdict: Verdict | None = None
     """None: it was not tried to the end yet."""
+    last: Verdict | None = None
+    """What came of the last trial, also where another one may come out differently."""
     deaths: int = 0
     """How often in a row it took its process with it."""
 

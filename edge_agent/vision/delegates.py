@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -25,6 +26,9 @@ GROWN_BYTES = 32 << 20
 
 FASTER = 0.95
 """An accelerator that takes more than this share of the CPU's time is not worth what may go wrong with it."""
+
+_WANTS_NEWER = re.compile(r"version .\w+_[0-9.]+' not found")
+"""What the system's loader says where a library was linked against newer ones than are here."""
 
 _TAIL_BYTES = 4096
 _MOST_READS = 64
@@ -208,7 +212,9 @@ class DelegateTrial:
         if result.stage == "cpu":
             return self._verdict("failed", f"the CPU cannot run the model: {words}")
         if result.stage == "load":
-            return self._verdict("dependency-missing", words)
+            return self._verdict(
+                "system-too-old" if _WANTS_NEWER.search(words) else "dependency-missing", words
+            )
         if "MemoryError" in words or "bad_alloc" in words:
             return self._verdict("too-much-memory", f"{self._limit()}: {words}")
         if result.stage == "create":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -141,3 +142,26 @@ def test_a_choice_that_is_gone_says_where_it_is_written_and_what_to_do(home: Hom
     )
     assert configured == f"extractor.name: no extractor is named 'away'; known are {BUILT_IN}"
     assert choice_problems(home, Config(), {"lost": card}) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.parametrize("mode", [0o000, 0o644], ids=["closed", "names only"])
+def test_a_folder_that_cannot_be_read_spoils_nothing(
+    home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    """The built-in extractor is there all the same, and the log says which are left out."""
+    card = load_card(CARD_PATH)
+    add(home, "mine")
+    home.extractors_folder.chmod(mode)
+    for folder in (tmp_path, *tmp_path.parents):  # those of this run; what lies above is not ours
+        if folder == tmp_path or folder.name.startswith(("pytest-", "popen-")):
+            folder.chmod(0o755)
+    home.path.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        assert set(known_extractors(home, {BUILT_IN: card})) == {BUILT_IN}
+    finally:
+        os.seteuid(0)
+        home.extractors_folder.chmod(0o755)
+
+    assert f"{home.extractors_folder} cannot be read" in caplog.text

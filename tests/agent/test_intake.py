@@ -12,12 +12,15 @@ import pytest
 
 from edge_agent.agent.intake import FRESH_SECONDS, MOST_TRIES
 from edge_agent.config import Config, DropFolderConfig, PicturesConfig
+from edge_agent.default_plugins import labels
+from edge_agent.errors import PluginError
 from edge_agent.hookspecs import hookimpl
 from edge_agent.testing import FakeEngine, drop_texts
 from edge_agent.vision.engine import Extraction
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Bench
+    from tests.conftest import Guests
 
 
 class TiredEngine(FakeEngine):
@@ -332,6 +335,17 @@ class TestBatches:
 
         assert bench.ask("status")["labels"] == {"feline": 1, "fox": 1}
         assert bench.ask("status")["rejected"] == 1
+        [reason] = (bench.home / "rejected").rglob("*.reason.txt")
+        assert "'../dog' cannot be a label" in reason.read_text()
+
+    def test_a_wrong_label_of_a_guest_is_told_with_its_name(self, bench: Bench, guests: Guests) -> None:
+        """The owner of the folder is not to blame, and sees who is."""
+        guests.add("namer", "@hookimpl\ndef label_sample(folder_label):\n    return '../dog'\n")
+        host = guests.load(built_in=[("labels", labels)])
+
+        with pytest.raises(PluginError, match=r"plugin 'namer': label_sample: '\.\./dog' cannot be a label"):
+            host.label_sample("drop/dog/1.jpg", "dog")
+        assert host.reports()[0].errors == 1
 
     def test_what_is_no_file_is_named(self, bench: Bench, tmp_path: Path) -> None:
         """Links and folders inside a label folder are not read, and the status names them with the reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +62,31 @@ def test_the_list_begins_with_what_a_newcomer_needs(shell: Shell) -> None:
     lines = [line.split()[0] for line in shell.run("--help").out.splitlines() if line.startswith("  ")]
     assert [line for line in lines if line in COMMANDS] == list(COMMANDS)
     assert __version__ in shell.run("--version").out
+
+
+def test_help_is_given_whatever_a_plugin_does(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot be imported is named beside it, with how to leave it out, which other commands say too."""
+    site = tmp_path / "site"
+    (site / "edge_agent_worn-1.dist-info").mkdir(parents=True)
+    (site / "edge_agent_worn-1.dist-info" / "METADATA").write_text("Name: edge-agent-worn\nVersion: 1\n")
+    (site / "edge_agent_worn-1.dist-info" / "entry_points.txt").write_text(
+        "[edge_agent]\nworn = edge_agent_worn\n"
+    )
+    (site / "edge_agent_worn.py").write_text("import os\nos._exit(7)\n")
+    monkeypatch.syspath_prepend(str(site))
+    out = "`disabled = ['worn']` in [plugins] leaves it out"
+
+    helped, listed = shell.run("--help"), shell.run("plugins")
+
+    assert (helped.status, "classif" in helped.out) == (0, True)
+    assert "plugin 'worn'" in helped.err
+    assert out in helped.err
+    assert (listed.status, out in listed.err) == (2, True)
+    shell.home.mkdir(exist_ok=True)
+    (shell.home / "edge-agent.toml").write_text('[plugins]\ndisabled = ["worn"]\n')
+    assert shell.run("plugins").status == 0
 
 
 @pytest.mark.parametrize(

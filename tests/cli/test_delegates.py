@@ -112,7 +112,7 @@ def test_probe_tries_each_and_remembers(show, library, tmp_path):
     assert (tried["good"]["nodes"], tried["good"]["of_nodes"]) == (1, 60)
     assert known["good"]["ms_per_image"] == tried["good"]["ms_per_image"]
     assert known["good"]["chosen"] == (known["good"]["code"] == "ok")
-    assert known["deadly"]["code"] == "untried"
+    assert (known["deadly"]["code"], known["deadly"]["reason"]) == ("crashed", tried["deadly"]["reason"])
 
 
 def test_people_read_a_table_and_what_to_do(show):

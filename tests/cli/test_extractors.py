@@ -130,11 +130,17 @@ def test_what_is_no_file_at_all_is_not_waited_for(run, tmp_path: Path, command: 
         )
 
 
-def test_a_refused_file_can_be_inspected(run, show, testdata: Path) -> None:
-    """What is wrong with it is the answer, not an error; a name that is nothing is an error."""
+def test_a_refused_file_can_be_inspected(run, show, testdata: Path, tmp_path: Path) -> None:
+    """What is wrong with it is the answer, not an error; a name that is nothing is an error, and a strange one is
+    printed so that it does nothing to a terminal."""
     assert show("extractors", "inspect", testdata / "models/odd/made_text.tflite")["usable"] is False
     assert "refused" in run("extractors", "inspect", testdata / "models/odd/litert_add.tflite")[1]
     assert run("extractors", "inspect", "nothing")[0] == 2
+    odd = tmp_path / "a\x1b[31m\nb.tflite"
+    odd.write_bytes((testdata / "models" / EMBEDDER).read_bytes())
+    out = run("extractors", "inspect", odd)[1]
+    assert r"a\x1b[31m\x0ab.tflite" in out
+    assert "\x1b" not in out
     assert run("extractors", "compare", "nothing")[0] == 2
 
 

@@ -84,6 +84,13 @@ def test_a_quantised_input_holds_the_pixels_themselves(
     np.testing.assert_array_equal(given[0].astype(int) - np.iinfo(dtype).min, pixels)
 
 
+def test_metadata_that_the_graph_contradicts_are_not_believed(save: Callable[..., Path]) -> None:
+    """The input was quantised for 0 to 255; what the metadata say would never be seen by it."""
+    wanted = write_card(save("liar.tflite", SHAPE, np.uint8, 1.0, 0, mean=(127.5,), std=(127.5,))).input
+
+    assert (wanted.mean, wanted.std) == (0.0, 1.0)
+
+
 def test_what_is_not_said_is_not_guessed(save: Callable[..., Path]) -> None:
     """A float model without metadata has no card, and what belongs into one is named."""
     path = save("silent.tflite")
@@ -126,11 +133,11 @@ def test_what_is_no_model_is_said_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_real_model_is_described_as_it_was_trained(testdata: Path, tmp_path: Path) -> None:
-    """One with metadata."""
+    """Its metadata say 127.5, and its graph computes that itself before it begins."""
     path = tmp_path / "real.tflite"
     path.write_bytes(
         (testdata / "models" / "tfex_mobilenet_v2_035_96_embedder_with_metadata.tflite").read_bytes()
     )
     card = write_card(path)
 
-    assert (card.size, card.n_features, card.input.mean, card.input.std) == ((96, 96), 1280, 127.5, 127.5)
+    assert (card.size, card.n_features, card.input.mean, card.input.std) == ((96, 96), 1280, 0.0, 255.0)

@@ -55,6 +55,16 @@ def test_a_path_that_no_file_can_have(board, name):
     assert check_delegate(DelegateSpec("test", (name,)), (), board).code == "library-missing"
 
 
+def test_a_path_from_here_is_made_absolute(board, library, tmp_path, monkeypatch):
+    """The loader takes a name without a slash for one of its own folders, and the engine may run elsewhere."""
+    (tmp_path / "x.so").write_bytes(library().read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+    verdict = check_delegate(DelegateSpec("test", ("./x.so",)), (), board)
+
+    assert (verdict.code, verdict.library) == ("untried", str(tmp_path / "x.so"))
+
+
 def test_a_pipe_in_place_of_a_library(board, tmp_path):
     """It is not waited for."""
     os.mkfifo(tmp_path / "lib.so")

@@ -147,6 +147,18 @@ def test_a_library_that_needs_another_one(attempt, tmp_path):
     assert "libnot.so" in verdict.detail
 
 
+def test_a_library_for_a_newer_system(attempt, library, tmp_path):
+    """That no other library would help is known by what the loader says of versions."""
+    path = tmp_path / "libnewer.so"
+    data = library().read_bytes()
+    path.write_bytes(data.replace(b"GLIBC_2.2.5\0", b"GLIBC_9.9.9\0"))
+
+    verdict = attempt(path=str(path))
+
+    assert (verdict.code, "GLIBC_9.9.9" in verdict.detail) == ("system-too-old", True)
+    assert "a newer release of the system" in verdict.advice
+
+
 def test_the_owners_pictures_are_tried_too(attempt, tmp_path, photo):
     """Files that are no pictures are passed over."""
     (tmp_path / "photo.jpg").write_bytes(photo)

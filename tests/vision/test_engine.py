@@ -380,8 +380,8 @@ def peak_megabytes(pid: int) -> float:
 def test_start_failures_name_the_reason(
     make_engine: MakeEngine, card: ExtractorCard, tmp_path: Path, drop: Drop, photo: bytes
 ) -> None:
-    """A damaged model, a dying process, a silent one and a missing Python each say what is wrong, and leave
-    neither a process nor an open file."""
+    """A damaged model, a dying process, a silent one, one that prints without end and a missing Python each say what
+    is wrong, and leave neither a process nor an open file."""
     before = open_files()
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(b"TFL3" * 100)
@@ -395,6 +395,10 @@ def test_start_failures_name_the_reason(
         (make_engine(worker_module="failing_worker"), r"exit status 3: libaccelerator\.so: no such device"),
         (
             make_engine(worker_module="silent_worker", extractor=patience),
+            f"the engine with {card.name} did not start within 0.3 seconds",
+        ),
+        (
+            make_engine(worker_module="chatty_worker", extractor=patience),
             f"the engine with {card.name} did not start within 0.3 seconds",
         ),
         (make_engine(python=str(tmp_path / "python")), "cannot be started"),
