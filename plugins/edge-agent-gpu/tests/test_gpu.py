@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -32,12 +33,16 @@ from edge_agent.vision.preprocessing import ExtractorCard, load_card
 pytest.importorskip("edge_agent_gpu", reason="edge-agent-gpu is not installed")
 
 from edge_agent_gpu import vulkan
+from edge_agent_gpu.float_model import main as float_model_main
+from edge_agent_gpu.float_model import write_float_model
 from edge_agent_gpu.trial import Trial, try_gpu
 
 WORKERS = Path(__file__).parent / "workers"
 EMBEDDED = Path(edge_agent.__file__).parent / "extractors" / "efficientnet_lite0_int8.json"
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "testdata"
 MODELS = SHARED / "models"
+
+PHOTOGRAPHS = ("hot_dog.jpg", "owl.jpg", "parrot.jpg")
 
 AWAY = {"driver": "/nowhere/driver.json"}
 """No GPU, on whatever machine this runs."""
@@ -52,6 +57,7 @@ def no_gpu() -> str:
     return vulkan.missing()
 
 
+needs_pictures = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared test data is not on this machine")
 needs_gpu = pytest.mark.skipif(bool(no_gpu()), reason=no_gpu() or "there is a GPU")
 
 
@@ -116,6 +122,11 @@ def on_cpu(card: ExtractorCard, picture: Path) -> np.ndarray[Any, Any]:
     """The processor's features."""
     pixels = images.decode(picture.read_bytes(), limits=PicturesConfig(), target=card.size).pixels
     return FeatureExtractor(card).extract(pixels)
+
+
+def cosine(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    """Of two vectors of features."""
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
 # ---------------------------------------------------------------------- settings
@@ -254,6 +265,49 @@ def test_a_gpu_that_is_slower_is_told() -> None:
     )
 
 
+# ---------------------------------------------------------------------- an int8 model in float32
+
+
+@pytest.fixture(name="in_float32", scope="module")
+def _in_float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded extractor in float32, with its card."""
+    model = tmp_path_factory.mktemp("float32") / "lite0.tflite"
+    write_float_model(EMBEDDED.with_suffix(".tflite"), model)
+    return model
+
+
+@needs_pictures
+def test_the_embedded_extractor_in_float32_sees_the_same(in_float32: Path) -> None:
+    """But for the rounding: each weight stands for the same number, and the card is one for the GPU."""
+    whole, rounded = load_card(in_float32.with_suffix(".json")), load_card(EMBEDDED)
+    assert (whole.n_features, whole.input) == (rounded.n_features, rounded.input)
+    assert whole.sha256 != rounded.sha256
+
+    for name in PHOTOGRAPHS:
+        assert (
+            cosine(on_cpu(whole, SHARED / "golden" / name), on_cpu(rounded, SHARED / "golden" / name)) > 0.97
+        )
+
+
+def test_what_cannot_be_rewritten_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that are no model, a model without a card, and a call without paths: a line, and no file."""
+    model = tmp_path / "in.tflite"
+    model.write_bytes(b"no model")
+
+    assert float_model_main([str(model)]) == 2
+    assert float_model_main([str(model), str(tmp_path / "out.tflite")]) == 1
+    model.with_suffix(".json").write_text(
+        json.dumps(json.loads(EMBEDDED.read_bytes()) | {"file": "in.tflite"})
+    )
+    assert float_model_main([str(model), str(tmp_path / "out.tflite")]) == 1
+
+    usage, no_card, damaged = capsys.readouterr().err.splitlines()
+    assert "usage: python -m edge_agent_gpu.float_model" in usage
+    assert "in.json: cannot be read" in no_card
+    assert "in.tflite" in damaged
+    assert not (tmp_path / "out.tflite").exists()
+
+
 # ---------------------------------------------------------------------- without a GPU
 
 
@@ -318,18 +372,40 @@ def test_the_gpu_gives_the_processors_features(tmp_path: Path, open_engine: Call
     file = MODELS / "derived" / "tm_mobilenet_v2_0.35_224_float_features.tflite"
     card = card_from_plugin(model=str(model_with_card(tmp_path, file, 1280, 224)), strict=True)
     engine = open_engine(card)
-    pictures = [SHARED / "golden" / name for name in ("hot_dog.jpg", "owl.jpg", "parrot.jpg")]
+    pictures = [SHARED / "golden" / name for name in PHOTOGRAPHS]
 
     seen = look(engine, *pictures)
 
     for picture, one in zip(pictures, seen, strict=True):
-        expected = on_cpu(card, picture)
         assert one.features is not None
-        cosine = one.features @ expected / np.linalg.norm(one.features) / np.linalg.norm(expected)
-        assert cosine >= 0.999
+        assert cosine(one.features, on_cpu(card, picture)) >= 0.999
     assert engine.facts is not None
     assert engine.facts.delegate == "gpu"
     assert engine.facts.fingerprint == FeatureExtractor(card).fingerprint
+
+
+@needs_gpu
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_efficientnet_lite0_in_float32_is_the_same_on_the_gpu(in_float32: Path) -> None:
+    """A cosine of 0.999 to the processor's features at least, on a photograph; a GPU that is software needs seconds."""
+    card = load_card(in_float32.with_suffix(".json"))
+    photograph = SHARED / "golden" / PHOTOGRAPHS[0]
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(WORKERS / "features_of.py"),
+            str(card.path.with_suffix(".json")),
+            str(photograph),
+        ],
+        capture_output=True,
+        check=True,
+    )
+
+    features = np.array(json.loads(done.stdout.splitlines()[-1]), np.float32)
+    assert features.shape == (1280,)
+    assert cosine(features, on_cpu(card, photograph)) >= 0.999
 
 
 @needs_gpu
