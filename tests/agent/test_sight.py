@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_agent.agent.extractors import BUILT_IN, keep_extractor, read_choice
 from edge_agent.agent.home import Home
+from edge_agent.agent.sight import Sight
 from edge_agent.config import Config, ExtractorConfig
 from edge_agent.default_plugins.extractors import CARD_PATH
 from edge_agent.errors import EngineError, NoModelError, NotFoundError, UserError
 from edge_agent.testing import FakeEngine, drop_texts
 from edge_agent.vision.engine import EngineFacts, Extraction
-from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_start
+from edge_agent.vision.preprocessing import ExtractorCard, fingerprint_start, load_card
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Bench
@@ -238,3 +240,60 @@ def test_what_cannot_be_chosen_is_refused(running: Bench) -> None:
     running.open(Config(extractor=ExtractorConfig(name=BUILT_IN)))
     with pytest.raises(UserError, match="goes first"):
         running.ask("extractor", extractor="mirror")
+
+
+class OneDevice:
+    """What an engine computes on: the only device there is, or the CPU while another engine has that."""
+
+    def __init__(self, held: list[OneDevice], *, cpu_may: bool = True) -> None:
+        self._held, self.cpu_may = held, cpu_may
+
+    @property
+    def use(self) -> object:
+        return self if self._held[:1] == [self] else None
+
+    def take(self) -> None:
+        if not self._held:
+            self._held.append(self)
+
+    def close(self) -> None:
+        if self.use:
+            self._held.clear()
+
+
+class OnDevice(FakeEngine):
+    """Takes the device when it starts, if that is free."""
+
+    def start(self) -> EngineFacts:
+        self.accelerator.take()  # type: ignore[union-attr]
+        return super().start()
+
+
+@pytest.mark.parametrize("cpu_may", [True, False])
+def test_the_device_is_handed_to_the_next_extractor(cpu_may: bool) -> None:
+    """The one before goes on with the CPU, unless it must not: then it keeps the device."""
+    held: list[OneDevice] = []
+    first = load_card(CARD_PATH)
+    second = msgspec.structs.replace(first, name="second")
+
+    def make(card: ExtractorCard) -> OnDevice:
+        engine = OnDevice(card, monotonic=lambda: 0.0, fingerprint=f"{fingerprint_start(card)}fake:cpu")
+        engine.accelerator = OneDevice(held, cpu_may=cpu_may)  # type: ignore[assignment]
+        return engine
+
+    sight = Sight(first, make, lambda: {one.name: one for one in (first, second)}, lambda _name: None)
+    before = sight.start().fingerprint
+
+    sight.ask_for("second")
+    sight.switch()
+
+    assert sight.card == second
+    assert sight.accelerator is not None
+    assert (sight.accelerator.use is not None) == cpu_may
+    other = sight.for_version(before)
+    assert isinstance(other, OnDevice)
+    other.start()
+    assert other.accelerator is not None
+    assert (other.accelerator.use is None) == cpu_may
+    sight.close()
+    assert held == []
