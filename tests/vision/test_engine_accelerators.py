@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -228,7 +229,9 @@ def test_an_accelerator_is_not_blamed_for_a_picture_that_kills_decoders(board, d
 
 def test_what_an_accelerator_did_is_not_held_against_a_picture(board, drop, photo, tmp_path):
     """It has as many chances on the CPU as any other."""
-    here = board(worker_module="fragile_worker")
+    # Without the sandbox: this decoder counts its deaths in a file.
+    config = msgspec.structs.replace(NAMED, sandbox="off")
+    here = board(worker_module="fragile_worker", config=config)
     here.engine.start()
     # Once in company and once alone, or twice alone: then it is seen.
     moody = b"TIMES 2 %b\n" % str(tmp_path / "deaths").encode()
@@ -259,8 +262,9 @@ def test_an_accelerator_takes_over_between_two_pictures(board, drop, photo, capl
 def test_an_engine_whose_accelerator_waits_for_ever_ends_without_its_agent(board, drop, photo):
     """The limit on computing time does not help against a library that sleeps, when nobody is left who is patient."""
     config = ExtractorConfig(delegate="test", timeout_seconds=0.1)
-    here = board({"fault": "hang-at-run", "at": "2", "nap": "600"}, config=config)
-    here.engine.start()
+    # The first two runs are the start's, before and after it is shut in.
+    here = board({"fault": "hang-at-run", "at": "3", "nap": "600"}, config=config)
+    assert here.engine.start().delegate == "test"
     child = here.engine._child
     _key, fd = drop(photo)
 
