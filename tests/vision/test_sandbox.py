@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from edge_agent.config import ExtractorConfig
 from edge_agent.errors import EngineError
+from edge_agent.ml.augmentation import Kind, Variant
 from edge_agent.vision.confinement import Confinement
 from edge_agent.vision.engine import Engine, Extraction
 from edge_agent.vision.kernel import call_kernel
@@ -176,6 +178,22 @@ def test_a_services_own_filter_is_no_obstacle(
     lacks = "landlock" in refused or not landlock_here()
     assert [one.split(" is ")[0] for one in engine.facts.sandbox.missing] == ["Landlock"] * lacks
     assert bool(engine.facts.sandbox.landlock) is not lacks
+
+
+def test_changed_copies_are_made_alike_with_and_without(
+    make_engine: MakeEngine, drop: Drop, photo: bytes
+) -> None:
+    """C2: Whatever a kind of copy needs of its libraries was there before the engine was shut in, with
+    every version of NumPy."""
+
+    def seen(extractor: ExtractorConfig) -> list[object]:
+        engine = make_engine(extractor=extractor)
+        jobs = ((*drop(photo, kind), Variant(kind, 1)) for kind in get_args(Kind))
+        rows = [(one.key, one.error, one.features) for one in engine.extract(jobs)]
+        assert [error for _, error, _ in rows] == [None] * 6
+        return [(key, features.tobytes()) for key, _, features in rows]
+
+    assert seen(REQUIRED if filters_here() else ExtractorConfig()) == seen(OFF)
 
 
 @pytest.mark.slow
