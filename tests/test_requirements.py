@@ -26,7 +26,6 @@ REQUIREMENTS = {
 
 # One a line: whoever brings the test strikes out the line.
 STILL_OPEN = {
-    "C5",
     "D5",
     "E4",
     "E5",

@@ -120,7 +120,7 @@ def test_one_that_was_never_tried_is_tried_while_the_cpu_answers(board, looks, c
     ],
 )
 def test_the_cpu_answers_the_picture_on_which_an_accelerator_fails(board, looks, fault, reason):
-    """No picture is lost or refused; who answers, and why, is told."""
+    """C5: no picture is lost or refused; who answers, and why, is told."""
     here = board({"fault": fault, "at": "3", "nap": "60"})
     here.engine.start()
     here.accelerator.changes.clear()
@@ -149,7 +149,7 @@ def test_the_cpu_answers_the_picture_on_which_an_accelerator_fails(board, looks,
     ],
 )
 def test_the_engine_starts_on_the_cpu_where_the_accelerator_does_not(board, looks, macros, options, reason):
-    """What was fit yesterday and fails today only costs a moment."""
+    """C5: what was fit yesterday and fails today only costs a moment."""
     here = board(options, macros=macros)
 
     assert here.engine.start().delegate == "cpu"
@@ -158,7 +158,7 @@ def test_the_engine_starts_on_the_cpu_where_the_accelerator_does_not(board, look
 
 
 def test_a_hang_at_the_start_is_given_up(board, looks):
-    """How long loading takes is known, so that patience with it has an end; the CPU answers."""
+    """C5: how long loading takes is known, so that patience with it has an end; the CPU answers."""
     here = board({"fault": "hang-at-create", "nap": "60"})
     here.bench.start_seconds = 2.0
 
@@ -168,7 +168,7 @@ def test_a_hang_at_the_start_is_given_up(board, looks):
 
 
 def test_an_accelerator_that_vanishes_comes_back_by_itself(board, looks, tmp_path):
-    """Unplugged, the CPU answers at once; plugged in again, it is back after the next look."""
+    """C5: unplugged, the CPU answers at once; plugged in again, it is back after the next look."""
     device = tmp_path / "device"
     device.touch()
     here = board({"file": str(device)})
@@ -197,7 +197,7 @@ def test_an_accelerator_that_vanishes_comes_back_by_itself(board, looks, tmp_pat
 
 
 def test_one_that_dies_three_times_is_left_alone_until_its_file_changes(board, looks, tmp_path):
-    """Deaths are counted on the disk; another library of the same name begins anew."""
+    """C5: deaths are counted on the disk; another library of the same name begins anew."""
     here = board({"fault": "crash-at-run", "at": "60"}, path=tmp_path / "delegates.json")
     here.engine.start()
     for _ in range(MOST_DEATHS):
@@ -286,7 +286,7 @@ def test_strict_means_no_answer_rather_than_a_slow_one(board, drop, photo):
 
 
 def test_a_leak_is_stopped(board, looks):
-    """A process that grows by hundreds of megabytes is ended, and the CPU goes on."""
+    """C5: a process that grows by hundreds of megabytes is ended, and the CPU goes on."""
     here = board({"fault": "leak"})
     here.engine.start()
 
@@ -324,7 +324,7 @@ def _truth(make_engine, drop, photo):
 
 
 def test_the_first_picture_of_an_accelerator_is_compared_with_the_cpus(board, looks):
-    """One that is wrong from the start of its service answers nothing: the CPU has the very first picture."""
+    """C5: one that is wrong from the start of its service answers nothing: the CPU has the very first picture."""
     here = board({"fault": "wrong-numbers", "at": "3"})  # the first two runs are the start's
 
     here.engine.start()
