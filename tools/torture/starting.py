@@ -46,7 +46,7 @@ class OwnEyes(Engine):
         assert self.facts is not None
         return self.facts
 
-    def extract(self, jobs: Iterable[Job]) -> Iterator[Extraction]:
+    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:  # noqa: ARG002
         """Look at each picture."""
         for key, fd, *_ in jobs:
             with os.fdopen(fd, "rb") as file:
