@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import get_args
 
 import numpy as np
-from numpy.random import Generator, default_rng  # now: numpy loads them when asked for, and the engine cannot later
+from numpy.random import Generator, default_rng  # NumPy 2 loads it late, when the engine can load nothing
 from numpy.typing import NDArray
 
-from edge_agent.ml.augmentation import COPIES, AugmentationSettings, ImageAugmentationOptions, Kind, Variant
+from edge_agent.ml.augmentation import COPIES, AugmentationSettings, ImageAugmentationOptions, Variant
 from edge_agent.vision.images import mapped, resize_region
 
 Pixels = NDArray[np.uint8]
@@ -64,13 +63,6 @@ def augmented(
             return _noise(pixels, _visible(amount) * settings.noise_deviation, chance)
         case "flip":
             return _flip(pixels, variant.index)
-
-
-def rehearse_copies(settings: AugmentationSettings) -> None:
-    """Make a small copy of each kind: what NumPy imports only then is there afterwards."""
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    for kind in get_args(Kind):
-        augmented(pixels, Variant(kind, 0), settings, "")
 
 
 def _visible(amount: float) -> float:

@@ -28,7 +28,7 @@ from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import ExtractorError, ImageError
 from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import images, sandbox, wire
-from edge_agent.vision.augmentation import augmented, rehearse_copies
+from edge_agent.vision.augmentation import augmented
 from edge_agent.vision.backend import Extractor, open_extractor, try_out
 from edge_agent.vision.canary import Canary
 from edge_agent.vision.confinement import Confinement
@@ -125,9 +125,8 @@ def _shut_in(settings: Settings, extractor: Extractor, call: Call) -> Confinemen
     """Give up what is not needed from here on; raises `ExtractorError` where the extractor cannot work so."""
     if settings.extractor.sandbox == "off":
         return Confinement()
-    # What would be imported with the first picture or copy of its kind could not be any more.
+    # What would be imported with the first picture of its kind could not be any more.
     images.rehearse(settings.pictures)
-    rehearse_copies(settings.augmentation)
     vendor = settings.delegate is not None or settings.card.backend != TFLITE
     library = Path(settings.delegate.library) if settings.delegate is not None else None
     confinement = sandbox.enter(
