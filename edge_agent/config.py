@@ -103,6 +103,13 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
     strict: Annotated[
         bool, Meta(description="Rather answer nothing than on the CPU when the accelerator is away.")
     ] = False
+    max_memory_mb: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="What looks at pictures is started afresh when it has grown above this; 0: never.",
+        ),
+    ] = 200.0
     min_cosine: Annotated[
         float,
         Meta(ge=0.5, le=1, description="What an accelerator's features must have to the CPU's to be used."),

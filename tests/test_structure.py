@@ -136,12 +136,13 @@ STOREYS = """
     ml.intervals | ml.pixels | ml.sequences
     ml.feature_types | ml.members | ml.splitting | ml.writable
     store.tarball | vision.delegate_records
-    agent.board
+    agent.board | agent.heap
     agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
     vision.picture_metadata | vision.permissions
     vision.landlock | vision.seccomp
     ml.copies | store.lock | store.digests | store.whole_file | vision.thumbnails | vision.wire | ml.feature_source
+    vision.memory_budget
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.confinement | vision.delegate_spec | vision.delegate_verdict | vision.kernel | vision.syscalls

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
@@ -28,9 +27,6 @@ TAIL_BYTES = 4096
 
 MOST_READS = 64
 """So many parts of what it prints are read at once, before anything else is looked after."""
-
-LOOKS = 8
-"""The memory of the process is looked at after so many pictures."""
 
 PATIENCE_SECONDS = 1.0
 """How long an engine that was told to end may take before it is killed."""
@@ -62,8 +58,6 @@ class Child:
         self.failure: Code = "refused"
         """Why it did not get ready, once `ready` or `look` has raised."""
         self._name = card.name
-        self._first_bytes = 0
-        self._looks = 0
         self._tail = b""
         self._ended = ""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -148,15 +142,6 @@ class Child:
         finally:
             if failed:
                 self.end()
-
-    def grown_bytes(self) -> int:
-        """How much the process grew since it was first asked; now and then it is really looked."""
-        self._looks += 1
-        if self._looks % LOOKS == 1:
-            now = _resident_bytes(self.pid)
-            self._first_bytes = self._first_bytes or now
-            return now - self._first_bytes
-        return 0
 
     def ask(self, number: int, fd: int, variant: Variant | None = None, *, check: bool = False) -> None:
         """Hand a picture over; raises `OSError` when the engine is gone."""
@@ -272,15 +257,6 @@ class Successor:
         if self._ready is None:
             self._ready = self.child.ready(self._timeout_seconds)
         return self._ready
-
-
-def _resident_bytes(pid: int) -> int:
-    """Memory of a process; 0 when it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _environment(python: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from edge_agent.vision.child import Child, Successor
 from edge_agent.vision.delegate_spec import CPU, DelegateUse
 from edge_agent.vision.delegate_verdict import Code
 from edge_agent.vision.extraction import EngineFacts, Extraction, Job, PendingJob, extraction, refused
+from edge_agent.vision.memory_budget import GROWN_BYTES, MemoryBudget
 from edge_agent.vision.preprocessing import ExtractorCard
 from edge_agent.vision.vouching import Schedule, vouched
 
@@ -34,9 +35,6 @@ CHANCES = 2
 
 CRASH_SECONDS = 0.5
 """A process whose socket closed is about to end by itself; its own exit status says more than a kill."""
-
-GROWN_BYTES = 256 << 20
-"""A process with a vendor's library that has grown by this much leaks; it is ended before the board suffers."""
 
 
 class Engine:
@@ -79,6 +77,7 @@ class Engine:
         self._out: deque[PendingJob] = deque()
         self._waiting: deque[PendingJob] = deque()
         self._progress = 0.0
+        self._memory = MemoryBudget(extractor.max_memory_mb)
         self.facts: EngineFacts | None = None
         """What the engine said of itself when it last started; None before the first start."""
         self.restarts = 0
@@ -146,6 +145,7 @@ class Engine:
         if self._child is not None:
             self._child.end()
         self._child, self._use = successor.child, successor.use
+        self._memory.begin(self._child.pid)
         self.facts = EngineFacts.of(ready)
         self._schedule.start()
         if ready.notice:
@@ -247,12 +247,9 @@ class Engine:
             job.finish(None)
         self._out.clear()
         self._waiting.clear()
-        if self._child is not None:
-            self._child.end()
-            self._child = None
-        if self._successor is not None:
-            self._successor.child.end()
-            self._successor = None
+        for process in filter(None, [self._child, self._successor.child if self._successor else None]):
+            process.end()
+        self._child = self._successor = None
         if self.accelerator is not None:
             self.accelerator.close()
 
@@ -265,7 +262,7 @@ class Engine:
 
     def _send_waiting(self) -> None:
         """Hand over what may be handed over; a suspect goes alone."""
-        if self._change_over():
+        if self._change_over() or self._hold_for_memory():
             return
         self.start()
         while self._child is not None and self._waiting and len(self._out) < DEPTH:
@@ -294,7 +291,7 @@ class Engine:
             return
         answer, payload = received
         job = self._out[0] if self._out else None
-        if job is None or answer.number != job.number or not self._fits(answer, payload):
+        if job is None or not job.is_answered(answer, payload, self.facts):
             self._lose("failed", "answered nonsense", patience_seconds=0)
             return
         if answer.failed and self._use is not None:
@@ -307,12 +304,16 @@ class Engine:
         self._progress = self._monotonic()
         if job.wanted:
             job.finish(extraction(job, answer, payload))
-        if self._use is not None and child.grown_bytes() > GROWN_BYTES:
+        if self._memory.answered(child.pid) > GROWN_BYTES and self._use is not None:
             self._lose("too-much-memory", f"grew by {GROWN_BYTES >> 20} MB", patience_seconds=0)
+        self._hold_for_memory()
 
-    def _fits(self, answer: wire.Answer, payload: bytes) -> bool:
-        n_features = self.facts.n_features if self.facts is not None else 0
-        return len(payload) == (0 if answer.error is not None else 4 * n_features)
+    def _hold_for_memory(self) -> bool:
+        """Replace a process that has grown too large, between two pictures; True: send nothing until then."""
+        if self._child is not None and not self._out and self._memory.is_spent(self._child.pid):
+            self._child.end()
+            self._child = None
+        return self._memory.suspected and bool(self._out)
 
     def _lose(self, code: Code, what: str, *, patience_seconds: float) -> None:
         """The process is lost: end it, and find out later which picture it was that did it.

@@ -85,6 +85,12 @@ class PendingJob:
     result: Extraction | None = None
     wanted: bool = True
 
+    def is_answered(self, answer: wire.Answer, payload: bytes, facts: EngineFacts | None) -> bool:
+        """Whether this is an answer to it: with its number, and with features unless it was refused."""
+        n_features = facts.n_features if facts is not None else 0
+        length = 0 if answer.error is not None else 4 * n_features
+        return answer.number == self.number and len(payload) == length
+
     def finish(self, result: Extraction | None) -> None:
         """Keep the result and let go of the file, once."""
         self.result = result
