@@ -14,6 +14,7 @@ from edge_agent.agent.agent import Agent
 from edge_agent.agent.calling import is_running
 from edge_agent.agent.control import ControlSocket
 from edge_agent.agent.daemon import serve
+from edge_agent.agent.heap import give_memory_back
 from edge_agent.agent.home import Home
 from edge_agent.agent.opening import open_patiently
 from edge_agent.cli.output import counted, json_option, judged, print_json, progress, warn_in_lines
@@ -31,6 +32,7 @@ from edge_agent.store.samples import Rejection, Sample
 @click.pass_obj
 def run(settings: Settings, drop: str | None, *, once: bool, as_json: bool) -> None:
     """Watch the drop folder, learn, and answer until told to stop."""
+    give_memory_back()
     drop_folder = expanded(drop).absolute() if drop else None
     if once:
         _run_once(settings, drop_folder, as_json=as_json)
