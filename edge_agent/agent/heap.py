@@ -25,4 +25,4 @@ def give_memory_back() -> bool:
     if mallopt is None:
         return False
     chosen = ((_M_TRIM_THRESHOLD, LARGE_BYTES), (_M_MMAP_THRESHOLD, LARGE_BYTES), (_M_ARENA_MAX, ARENAS))
-    return all([mallopt(name, value) == 1 for name, value in chosen])
+    return [mallopt(name, value) for name, value in chosen] == [1, 1, 1]

@@ -59,9 +59,8 @@ def publish(
 
     def write(folder: Path) -> None:
         candidate.model.write(to=folder / MODEL_FOLDER)
-        write_json(
-            folder / SAMPLES_FILE, {"samples": {digest: stored[digest] for digest in candidate.training}}
-        )
+        learned = {digest: stored[digest] for digest in candidate.training}
+        write_json(folder / SAMPLES_FILE, {"samples": learned}, indent=None)
         verdict = {"accepted": decision.answer, "reason": decision.reason, "basis": decision.basis}
         write_json(folder / EVALUATION_FILE, {"decision": verdict, **evaluation.to_json()})
 

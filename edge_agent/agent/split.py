@@ -30,6 +30,7 @@ def is_held_out(digest: str, fraction: float) -> bool:
 
 def split(samples: Sequence[tuple[str, str]], fraction: float) -> Split:
     """Divide `(digest, label)` pairs; small labels train on everything they have."""
+    samples = list(samples)  # what is stored names its digests anew each time it is walked through
     aside = {digest for digest, _ in samples if is_held_out(digest, fraction)}
     training_counts = Counter(label for digest, label in samples if digest not in aside)
     small = {label for _, label in samples if training_counts[label] < SMALL_LABEL}

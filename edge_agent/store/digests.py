@@ -18,8 +18,8 @@ class DigestIndex:
     """Candidates by digest, from `(digest, sequence)` pairs."""
 
     def __init__(self, pairs: Iterable[tuple[bytes, int]] = ()) -> None:
-        self._keys = np.empty(0, dtype=np.uint64)
-        self._sequences = np.empty(0, dtype=np.int64)
+        # Exchanged as a whole, and before anything leaves what is recent: another thread may be looking.
+        self._table = np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
         self._recent: dict[int, list[int]] = {}
         for digest, sequence in pairs:
             self.add(digest, sequence)
@@ -28,22 +28,24 @@ class DigestIndex:
     def add(self, digest: bytes, sequence: int) -> None:
         """Let `digest` (32 bytes) lead to `sequence` too."""
         self._recent.setdefault(_key(digest), []).append(sequence)
-        if len(self._recent) > max(_RECENT, len(self._keys) // 4):
+        if len(self._recent) > max(_RECENT, len(self._table[0]) // 4):
             self._merge()
 
     def candidates(self, digest: bytes) -> list[int]:
         """Sequences of the samples that may have `digest`."""
         key = np.uint64(_key(digest))
-        first, last = (int(np.searchsorted(self._keys, key, side)) for side in ("left", "right"))
-        return [*self._sequences[first:last].tolist(), *self._recent.get(int(key), ())]
+        recent = self._recent.get(int(key), ())
+        keys, sequences = self._table
+        first, last = (int(np.searchsorted(keys, key, side)) for side in ("left", "right"))
+        return [*sequences[first:last].tolist(), *recent]
 
     def _merge(self) -> None:
         keys = [key for key, sequences in self._recent.items() for _ in sequences]
         sequences = [sequence for sequences in self._recent.values() for sequence in sequences]
-        keys_now = np.concatenate([self._keys, np.array(keys, dtype=np.uint64)])
+        keys_now = np.concatenate([self._table[0], np.array(keys, dtype=np.uint64)])
+        sequences_now = np.concatenate([self._table[1], np.array(sequences, dtype=np.int64)])
         order = np.argsort(keys_now, kind="stable")
-        self._keys = keys_now[order]
-        self._sequences = np.concatenate([self._sequences, np.array(sequences, dtype=np.int64)])[order]
+        self._table = keys_now[order], sequences_now[order]
         self._recent.clear()
 
 

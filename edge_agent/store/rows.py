@@ -143,6 +143,17 @@ def check_rows(connection: sqlite3.Connection, path: Path) -> None:
             pass  # reading it is what finds letters that are none
 
 
+def find(connection: sqlite3.Connection, index: DigestIndex, digest: str) -> Sample | None:
+    """The sample with this whole digest."""
+    if not _DIGEST.fullmatch(digest):
+        return None
+    for sequence in index.candidates(bytes.fromhex(digest)):
+        row = connection.execute(SELECT + "WHERE sequence = ?", (sequence,)).fetchone()
+        if row is not None and (sample := read_sample(row)).digest == digest:
+            return sample
+    return None
+
+
 class Edit:
     """The changes of one transaction; `finish()` is called before it ends."""
 
@@ -170,13 +181,7 @@ class Edit:
 
     def find(self, digest: str) -> Sample | None:
         """The sample with this whole digest."""
-        if not _DIGEST.fullmatch(digest):
-            return None
-        for sequence in self._index.candidates(bytes.fromhex(digest)):
-            row = self._connection.execute(SELECT + "WHERE sequence = ?", (sequence,)).fetchone()
-            if row is not None and (sample := read_sample(row)).digest == digest:
-                return sample
-        return None
+        return find(self._connection, self._index, digest)
 
     def require(self, digest: str) -> Sample:
         """The sample with this whole digest; `NotFoundError` when there is none."""

@@ -206,6 +206,9 @@ class SampleStore:
         """
         prefix = digest_prefix.lower()
         samples: _Samples = []
+        with self._database.reading() as connection:
+            if whole := rows.find(connection, self._index, prefix):
+                return whole
         if 0 < len(prefix) <= 64 and set(prefix) <= set("0123456789abcdef"):
             bounds = [bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f"]
             with self._database.reading() as connection:

@@ -77,7 +77,12 @@ class TrainingSet(Sequence[tuple[str, str]]):
         return self._pair(range(len(self))[index])
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return map(self._pair, range(len(self)))
+        digests, names = self._digests.hex(), self._names
+        starts = range(0, len(digests), 2 * _DIGEST_BYTES)
+        return (
+            (digests[start : start + 2 * _DIGEST_BYTES], names[code])
+            for start, code in zip(starts, self._codes.tolist(), strict=True)
+        )
 
     @property
     def digests(self) -> list[str]:
@@ -87,7 +92,7 @@ class TrainingSet(Sequence[tuple[str, str]]):
     @property
     def labels(self) -> list[str]:
         """The label of each sample, in the order of the digests."""
-        return [self._names[code] for code in self._codes]
+        return [self._names[code] for code in self._codes.tolist()]
 
     def counts(self) -> dict[str, int]:
         """How many samples each label has, sorted by label."""
@@ -176,7 +181,7 @@ class StoreBatchProvider:
     @property
     def labels(self) -> list[str]:
         """The label of each sample."""
-        return [self._names[code] for code in self._codes]
+        return [self._names[code] for code in self._codes.tolist()]
 
     def features(self, at: int) -> MLDictionaryFeatureProvider:
         """The sample at index `at`, 0 <= at < count; `IndexError` otherwise."""
