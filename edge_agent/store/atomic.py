@@ -101,13 +101,9 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
         file.write(data)
 
 
-def write_json(path: Path, value: Any, mode: int = 0o600, *, indent: int | None = 2) -> None:
-    """Replace the content of `path` by `value` as JSON; NaN and infinities raise `ValueError`.
-
-    Large tables want no `indent`: with it they take twenty times as long to write.
-    """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    write_file(path, (text + "\n").encode(), mode)
+def write_json(path: Path, value: Any, mode: int = 0o600) -> None:
+    """Replace the content of `path` by `value` as readable JSON; NaN and infinities raise `ValueError`."""
+    write_file(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), mode)
 
 
 def overwrite_file(path: Path, data: bytes) -> None:
@@ -273,25 +269,25 @@ def sync_directory(path: Path) -> None:
 
 
 class Reserve:
-    """Room that is kept on the disk for the day when it is full: giving it up lets a little be written."""
+    """Room for two files that is kept on the disk for the day when it is full: without it a little can be written."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
-        self._path = path
-        self._size_bytes = size_bytes
+        self._paths = (path, path.with_name(path.name + "-2"))
+        self._size_bytes = size_bytes // 2
 
     def hold(self) -> None:
         """Take the room, if there is any; a full disk is no reason to stop here."""
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                os.posix_fallocate(descriptor, 0, self._size_bytes)
-            finally:
-                os.close(descriptor)
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+                with os.fdopen(descriptor, "wb"):
+                    os.posix_fallocate(descriptor, 0, self._size_bytes)
 
     def release(self) -> None:
         """Give the room back to the file system."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _open_temporary(folder: Path, mode: int) -> tuple[Path, BinaryIO]:

@@ -166,7 +166,7 @@ class SampleStore:
             return sample
 
         sample = self._also_when_full(change)
-        self._database.erase_traces()
+        self._also_when_full(self._database.erase_traces)
         return sample
 
     def remove_all(self, digests: Iterable[str]) -> int:
@@ -184,7 +184,7 @@ class SampleStore:
             return len(found)
 
         removed = self._also_when_full(change)
-        self._database.erase_traces()
+        self._also_when_full(self._database.erase_traces)
         return removed
 
     def remove_label(self, label: str) -> _Samples:

@@ -35,7 +35,7 @@ from .conftest import Bench
 
 ROOT = Path(__file__).resolve().parents[2]
 
-STAYS = {"status.json", "agent.db-reserve", "delegates.json", "rejected", "drop"}
+STAYS = {"status.json", "agent.db-reserve", "agent.db-reserve-2", "delegates.json", "rejected", "drop"}
 """What a restore does not touch."""
 
 

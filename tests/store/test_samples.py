@@ -333,7 +333,9 @@ class TestLife:
         store.add([new_sample(1)], "fp")
 
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-        assert modes == dict.fromkeys(("agent.db", "agent.db-reserve", "agent.db-shm", "agent.db-wal"), 0o600)
+        assert modes == dict.fromkeys(
+            ("agent.db", "agent.db-reserve", "agent.db-reserve-2", "agent.db-shm", "agent.db-wal"), 0o600
+        )
 
     def test_everything_is_there_after_reopening(self, tmp_path, new_sample):
         """Closing leaves the file and the reserve; everything is read again; closing twice is fine."""
@@ -341,7 +343,11 @@ class TestLife:
             store.add([new_sample(i) for i in range(70)], "fp")
             listed = store.list()
             store.close()
-        assert {path.name for path in tmp_path.iterdir()} == {"agent.db", "agent.db-reserve"}
+        assert {path.name for path in tmp_path.iterdir()} == {
+            "agent.db",
+            "agent.db-reserve",
+            "agent.db-reserve-2",
+        }
 
         with SampleStore(tmp_path / "agent.db") as store:
             assert store.list() == listed
