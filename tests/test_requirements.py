@@ -26,7 +26,7 @@ REQUIREMENTS = {
 
 # One a line: whoever brings the test strikes out the line.
 STILL_OPEN = {
-    "D5",
+    "E5",
 }
 """Neither shown nor explained yet.  It only shrinks."""
 

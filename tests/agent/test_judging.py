@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edge_agent.agent import judging
 from edge_agent.agent.judging import _of_current
 from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.requests import Request
@@ -448,3 +449,12 @@ def test_a_refusal_is_known_after_a_restart(bench: Bench) -> None:
     refused_file(bench).write_text("{")
     bench.open()
     assert bench.ask("status")["refused"] is None
+
+
+def test_of_very_many_held_out_samples_some_are_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than is worth the time the lowest digests judge, whatever else is stored."""
+    monkeypatch.setattr(judging, "MOST_HELD_OUT", 5)
+    bench.open(Config(learning=LearningConfig(held_out_fraction=0.5)))
+    teach(bench)
+
+    assert evaluation(bench, 1)["n_held_out"] == 5
