@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -161,6 +162,9 @@ class Updating:
         # What is to be forgotten is not compared with: the comparison would be written down.
         compared = None if stages.forgetting.waits else stages.serving.model
         outcome = stages.learning.finish(before, compared, stages.engine.start(), insisted=self._forced)
+        # What a task leaves behind refers to itself; its matrices would stay until Python happens to look, which
+        # counts objects, not bytes.
+        gc.collect()
         if outcome.state == "published":
             stages.serving.reload()
             if stages.serving.version is not None:

@@ -31,7 +31,7 @@ print(megabytes() - before)
 
 
 def test_what_large_arrays_took_goes_back():
-    """E5: After 50 MB of arrays less than 5 MB are left of them."""
+    """After 50 MB of arrays less than 5 MB are left of them."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "asked"], capture_output=True, text=True, check=False
     )

@@ -14,7 +14,7 @@ SMALL = ExtractorConfig(delegate="cpu", max_memory_mb=10)
 
 
 def test_a_process_that_leaks_is_replaced_and_loses_no_picture(make_engine, drop, photo, caplog):
-    """E5: A decoder that keeps 25 MB of each picture: all are answered, in order and alike, by small processes."""
+    """A decoder that keeps 25 MB of each picture: all are answered, in order and alike, by small processes."""
     caplog.set_level(logging.INFO)
     engine = make_engine(worker_module="leaking_worker", extractor=SMALL)
     fresh = resident_bytes(engine.start().pid)
