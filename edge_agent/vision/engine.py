@@ -145,7 +145,7 @@ class Engine:
         if self._child is not None:
             self._child.end()
         self._child, self._use = successor.child, successor.use
-        self._memory.begin(self._child.pid)
+        self._memory.begin(self._child.pid, accelerated=self._use is not None)
         self.facts = EngineFacts.of(ready)
         self._schedule.start()
         if ready.notice:

@@ -33,11 +33,13 @@ class MemoryBudget:
         self._fresh_bytes = 0
         self._pictures = 0
         self._in_a_row = 0
+        self._accelerated = False
         self.suspected = False
         """Nothing more is to be sent until it is judged."""
 
-    def begin(self, pid: int) -> None:
-        """A fresh process is ready."""
+    def begin(self, pid: int, *, accelerated: bool = False) -> None:
+        """A fresh process is ready; one with an accelerator is never suspected, because that has a rule of its own."""
+        self._accelerated = accelerated
         self._fresh_bytes = resident_bytes(pid)
         self._pictures = 0
         self.suspected = False
@@ -48,7 +50,7 @@ class MemoryBudget:
         if self._pictures % LOOKS:
             return 0
         now = resident_bytes(pid)
-        self.suspected = self._is_over(now)
+        self.suspected = not self._accelerated and self._is_over(now)
         return now - self._fresh_bytes
 
     def is_spent(self, pid: int) -> bool:
