@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.ml.fits.protocol import FitData, FitMetrics, check_data, data_described, settings_of
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.parameters import MLParameterKey, ParameterValue
+from edge_agent.ml.unknowns import UNKNOWN_RATE, threshold
+
+FOLDS = 3
+"""In so many parts pictures that have copies are left out."""
 
 
 class LDAFit:
@@ -40,9 +46,42 @@ class LDAFit:
         if self._metrics is None:
             head = self.kind(self._data.n_features)
             *_, last = head.train(self._data.batch(), self._settings)
+            self._know_strangers(head)
             self._head, self.iteration = head, 1
             self._metrics = FitMetrics(last.metrics["loss_value"], last.metrics["accuracy"])
         return self._metrics
+
+    def _know_strangers(self, head: LDAHead) -> None:
+        """Let what is unknown be judged by pictures that were left out with all of their copies.
+
+        Beside its own copies a picture that is left out lies close to what was learned, closer than any new one: by
+        such distances every new picture would be unknown. So a third of the pictures is held against what the others
+        teach, in turn; of a label with one picture nothing can be said.
+        """
+        originals, rate = self._data.originals, self._settings.get(MLParameterKey.UNKNOWN_RATE, UNKNOWN_RATE)
+        limit = head.learned.estimates.unknown_threshold
+        if limit is None or len(originals) == len(self._data):
+            return
+        targets, pictures = self._data.targets, self._data.shown
+        turn = np.empty(len(originals), dtype=np.intp)
+        for label in range(len(self._data.classes)):
+            mine = targets[originals] == label
+            turn[mine] = np.arange(mine.sum()) % FOLDS if mine.sum() > 1 else -1
+        found: list[NDArray[np.float64]] = []
+        for fold in range(FOLDS):
+            out = originals[turn == fold]
+            if not len(out):
+                continue
+            others = self.kind(self._data.n_features)
+            rest = np.flatnonzero(~np.isin(pictures, pictures[out]))
+            for _ in others.train(self._data.part(rest).batch(), self._settings):
+                pass
+            distances = others.distances(self._data.rows(out))
+            found += [] if distances is None else [distances]
+        if found:
+            limit = threshold(np.concatenate(found), float(rate))
+            estimates = replace(head.learned.estimates, unknown_threshold=limit)
+            head.learned = replace(head.learned, estimates=estimates)
 
     def head(self) -> LDAHead:
         """Before the iteration, a head that knows nothing."""

@@ -81,8 +81,14 @@ class FitData:
         """Which of the rows that count are the first of their picture, ascending: copies are left out."""
         if self.pictures is None:
             return np.arange(len(self))
-        shown = self.pictures if self.chosen is None else self.pictures[self.chosen]
-        return np.sort(np.unique(shown, return_index=True)[1])
+        return np.sort(np.unique(self.shown, return_index=True)[1])
+
+    @property
+    def shown(self) -> NDArray[np.intp]:
+        """The picture that each of the rows that count shows."""
+        if self.pictures is None:
+            return np.arange(len(self))
+        return self.pictures if self.chosen is None else self.pictures[self.chosen]
 
     def rows(self, indices: Sequence[int] | slice) -> NDArray[np.float32]:
         """The features [m, D] of some of the rows that count."""
