@@ -47,9 +47,9 @@ class Board:
 
     def _driver(self, node: Path) -> str:
         """The name of the driver behind a file in `/dev`, by the class of devices that it belongs to."""
-        for link in self.place("/sys/class").glob(f"*/{glob.escape(node.name)}/device/driver"):
+        for folder in self.place("/sys/class").glob("*"):
             with suppress(OSError):
-                return link.readlink().name
+                return (folder / node.name / "device" / "driver").readlink().name
         return ""
 
     def _usb(self, names: Sequence[str]) -> list[Path]:
