@@ -214,7 +214,7 @@ class TestFailedDisk:
             changes = [
                 lambda: store.add([new_sample(2)], "fp"),
                 lambda: store.remove(new_sample(1).digest),
-                lambda: store.set_meta("doing", "nothing"),
+                lambda: store.set_meta("doing", '"nothing"'),
                 store.database.rewrite,
                 store.database.erase_traces,
             ]
@@ -266,15 +266,15 @@ class TestInTheWay:
         """Samples can be forgotten and notes kept one after the other while there is no room at all."""
         with SampleStore(small_disk / "agent.db") as store:
             store.add([new_sample(i, n_features=1280) for i in range(100)], "fp")
-            store.set_meta("doing", "nothing")
+            store.set_meta("doing", '"nothing"')
         with SampleStore(small_disk / "agent.db") as store:
             fill_disk(small_disk)
-            store.set_meta("doing", "forget")
+            store.set_meta("doing", '"forget"')
             for i in range(20):
                 store.remove(new_sample(i).digest)
 
             assert store.count() == 80
-            assert store.meta("doing") == "forget"
+            assert store.meta("doing") == '"forget"'
 
     def test_opening_on_a_full_disk(self, small_disk, fill_disk):
         """A store cannot be made where there is no room; that is a `DiskFullError` too."""
