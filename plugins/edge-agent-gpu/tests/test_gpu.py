@@ -93,8 +93,8 @@ def _open_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Extracto
     monkeypatch.syspath_prepend(str(WORKERS))
     engines: list[Engine] = []
 
-    def open_engine(card: ExtractorCard) -> Engine:
-        engines.append(Engine(card, PicturesConfig(), ExtractorConfig()))
+    def open_engine(card: ExtractorCard, **extractor: str) -> Engine:
+        engines.append(Engine(card, PicturesConfig(), ExtractorConfig(**extractor)))
         return engines[-1]
 
     yield open_engine
@@ -348,7 +348,9 @@ def test_a_gpu_that_fails_costs_no_picture(
     """The engine is started again, tries the GPU, and answers the same picture by the processor."""
     card = card_from_plugin(model=str(EMBEDDED.with_suffix(".tflite")), **AWAY)
     options = card.options | {"marker": str(tmp_path / "failed")}
-    engine = open_engine(msgspec.structs.replace(card, backend="gpu_that_fails:FailingGpu", options=options))
+    card = msgspec.structs.replace(card, backend="gpu_that_fails:FailingGpu", options=options)
+    # It notes in a file that it failed, which a sandbox would refuse.
+    engine = open_engine(card, sandbox="off")
     assert engine.start().delegate == "gpu"
 
     with caplog.at_level(logging.INFO):
