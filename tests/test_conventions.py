@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = [*sorted(ROOT.glob("tests/**/*.py")), *sorted(ROOT.glob("plugins/*/tests/**/*.py"))]
 

@@ -19,6 +19,8 @@ import pytest
 from edge_agent.config import Config, load_config
 from edge_agent.example_config import example_config
 
+pytestmark = pytest.mark.once
+
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
 UNIT = DEPLOY / "edge-agent.service"
 

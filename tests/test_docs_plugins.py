@@ -30,6 +30,8 @@ from edge_agent.plugins import load_plugins
 from edge_agent.testing import HEAD_CHECKS
 from edge_agent.vision.engine import Engine
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "docs" / "plugins.md"
 

@@ -17,6 +17,8 @@ import edge_agent
 
 from .test_deploy import DEPLOY, DROP_INS, RULES, UNIT
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(name="wheels", scope="module")
 def _wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:

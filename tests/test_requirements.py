@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "reliability.md"
 TESTS = [*sorted(ROOT.glob("tests/**/*.py")), *sorted(ROOT.glob("plugins/*/tests/**/*.py"))]

@@ -13,6 +13,8 @@ import pytest
 import edge_agent
 from tools.sbom import LOCKS, bill
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = f"""# Made by hand.
 numpy==2.0.0 --hash=sha256:{"a" * 64}

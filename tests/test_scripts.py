@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ["cat", "cksum", "dirname", "grep", "ls", "mkdir", "readlink", "sh", "tail", "tr"]
 

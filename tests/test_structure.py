@@ -17,6 +17,8 @@ import pytest
 
 import edge_agent
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(edge_agent.__file__).parent
 
 House = dict[str, str]

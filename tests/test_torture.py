@@ -16,6 +16,8 @@ import pytest
 
 from edge_agent.agent.asking import is_running
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = ROOT / "tools" / "torture"
 
