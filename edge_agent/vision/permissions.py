@@ -30,7 +30,7 @@ _NEVER = """
 """What no picture and no driver makes an honest engine do: it is ended on the spot."""
 
 _NOT_WITH_DEVICES = """
-    fork vfork socket connect bind listen accept accept4 kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open
+    fork vfork socket socketpair connect bind listen accept accept4 kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open
     pidfd_send_signal process_madvise creat link linkat symlink symlinkat unlink unlinkat rename renameat
     renameat2 mkdir mkdirat rmdir mknod mknodat truncate truncate64 chmod fchmod fchmodat chown lchown fchown
     fchownat chown32 lchown32 fchown32 setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr utime
@@ -40,7 +40,9 @@ _NOT_WITH_DEVICES = """
     clock_adjtime clock_adjtime64 ioprio_set migrate_pages move_pages vhangup modify_ldt mq_open mq_unlink shmget
     msgget semget
 """
-"""Refused to a driver as well: files by name, other processes, connections, other users, the system's own affairs."""
+"""Refused to a driver as well: files by name, other processes, connections, other users, the system's own affairs.
+
+One end of a pair of sockets for datagrams may send to any other socket by its name, so pairs are connections, too."""
 
 _FLAGS = 0xFFFFFFFF
 _THREAD = 0x00010000
@@ -89,7 +91,7 @@ def rules_with_devices(*, own_pid: int) -> Rules:
         "ioctl": Check(1, _FLAGS, (0x8901, 0x8902, 0x5412, 0x541C), REFUSE, ALLOW),
         # Being readable for other processes of this user.
         "prctl": Check(0, _FLAGS, (4,), REFUSE, ALLOW),
-        "socketcall": Check(0, _FLAGS, (1, 2, 3, 4, 5, 18), REFUSE, ALLOW),
+        "socketcall": Check(0, _FLAGS, (1, 2, 3, 4, 5, 8, 18), REFUSE, ALLOW),
         **_threads_and_limits(own_pid),
         **dict.fromkeys(_NEVER.split(), KILL),
     }

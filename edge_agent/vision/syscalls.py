@@ -81,7 +81,7 @@ _NUMBERS = """
     setresgid32=-/210/210/- setresuid=117/164/164/147 setresuid32=-/208/208/- setreuid=113/70/70/145
     setreuid32=-/203/203/- settimeofday=164/79/79/170 setuid=105/23/23/146 setuid32=-/213/213/-
     setxattr=188/226/226/5 shmget=29/395/307/194 sigaltstack=131/186/186/132 sigreturn=-/119/119/-
-    socket=41/359/281/198 socketcall=-/102/-/- statx=332/383/397/291 swapoff=168/115/115/225
+    socket=41/359/281/198 socketcall=-/102/-/- socketpair=53/360/288/199 statx=332/383/397/291 swapoff=168/115/115/225
     swapon=167/87/87/224 symlink=88/83/83/- symlinkat=266/304/331/36 sysinfo=99/116/116/179
     syslog=103/103/103/116 tgkill=234/270/268/131 time=201/13/-/- times=100/43/43/153 tkill=200/238/238/130
     truncate=76/92/92/45 truncate64=-/193/193/- ugetrlimit=-/191/191/- umount=-/22/-/- umount2=166/52/52/39

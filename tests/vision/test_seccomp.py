@@ -102,10 +102,22 @@ def test_a_vendors_library_may_use_its_device_and_leave_the_rest(own: Processor)
     assert asked(own, code, "ioctl", 3, 0xC0104320) == ALLOW
     assert asked(own, code, "clone", THREAD_OF_GLIBC) == ALLOW
     assert asked(own, code, "clone", FORK) == REFUSE
-    for name in ("socket", "connect", "fork", "kill", "unlink", "fchmod", "setuid", "rt_tgsigqueueinfo"):
+    for name in (
+        "socket",
+        "socketpair",
+        "connect",
+        "fork",
+        "kill",
+        "unlink",
+        "fchmod",
+        "setuid",
+        "rt_tgsigqueueinfo",
+    ):
         assert asked(own, code, name) == REFUSE, name
     for name in ("execve", "ptrace", "process_vm_writev", "bpf"):
         assert asked(own, code, name) == KILL, name
+    if own.name == "i386":
+        assert [asked(own, code, "socketcall", call) for call in (1, 8, 16)] == [REFUSE, REFUSE, ALLOW]
     assert verdict(code, own.audit, 460) == ABSENT
 
 

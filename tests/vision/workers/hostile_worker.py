@@ -53,6 +53,7 @@ DEEDS: dict[str, Callable[[str], object]] = {
     "internet": lambda _: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
     "datagram": lambda _: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
     "unix": lambda _: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+    "pair": lambda _: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
     "packet": lambda _: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
     "fork": lambda _: fork(),
     "start": lambda _: subprocess.run(["true"], check=True),
