@@ -43,6 +43,8 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # which says how colours are coded).
 _JPEG_BARE = {0x01, *range(0xD0, 0xD8)}
 _JPEG_KEPT = {0xE0, 0xEE, *range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF}
+_RAW_PROFILE = b"Raw profile type exif"
+"""The keyword of EXIF as hexadecimal digits in a text, as programs wrote it before there was a chunk for it."""
 _PNG_PRIVATE = {b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME"}
 _PNG_NOTHING = b"noTe"
 """An ancillary chunk of a private kind: every reader passes over it."""
@@ -260,13 +262,23 @@ def _xmp(turned: int, room: int) -> bytes:
 
 def _unzipped(kind: bytes, payload: bytes) -> bytes:
     """The text of a chunk of text, as far as it is short; only to be searched."""
+    keyword, _, rest = payload.partition(b"\0")
+    if kind in (b"tEXt", b"zTXt") and keyword == _RAW_PROFILE:
+        return _from_digits(rest if kind == b"tEXt" else _inflated(rest[1:]))
     if kind == b"iTXt":
-        keyword, _, rest = payload.partition(b"\0")
         if rest[:1] == b"\1":
             _, _, packed = rest[2:].partition(b"\0")[2].partition(b"\0")
             return _inflated(packed)
         return payload if keyword else b""
     return b"" if kind == b"zTXt" else payload
+
+
+def _from_digits(text: bytes) -> bytes:
+    """Bytes that follow their name and their number, each on a line of its own."""
+    try:
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except ValueError:
+        return b""
 
 
 def _inflated(packed: bytes) -> bytes:

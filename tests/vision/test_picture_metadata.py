@@ -100,6 +100,20 @@ def test_a_turn_in_packed_text_stays():
     assert pixels(data).shape == (32, 24, 3)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_turn_in_a_text_of_digits_stays(packed):
+    """Programs wrote EXIF into PNG like that before there was a chunk for it, and the decoder reads it."""
+    held = exif(6)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(held):8d}\n{held.hex()}\n", zip=packed)
+    data = encode("PNG", pnginfo=info)
+
+    blank = without_metadata(data)
+    np.testing.assert_array_equal(pixels(blank), pixels(data))
+    assert pixels(data).shape == (32, 24, 3)
+    assert dict(Image.open(BytesIO(blank)).getexif()) == {0x0112: 6}
+
+
 def test_both_kinds_at_once():
     """EXIF goes before XMP, as in the decoder."""
     check(encode("JPEG", exif=exif(8), xmp=XMP % 6))
