@@ -95,7 +95,8 @@ class ControlSocket:
             try:
                 connection, _ = self._server.accept()
             except OSError:
-                if self._closing.is_set():
+                # Without descriptors it fails at once, over and over, until some are free again.
+                if self._closing.wait(LOOK_SECONDS):
                     return
                 continue
             while not self._places.acquire(timeout=LOOK_SECONDS):

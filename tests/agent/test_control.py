@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +134,28 @@ def test_a_client_that_hangs_up_is_forgotten(running: Bench) -> None:
 
     with session(running.home, never) as ask:  # type: ignore[arg-type]
         assert ask("status")["state"] == "ok"
+
+
+def test_without_descriptors_it_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no connection can be accepted it is tried once a second, not as often as the processor can."""
+    calls: list[float] = []
+    twice = threading.Event()
+
+    class Full(socket.socket):
+        def accept(self) -> tuple[socket.socket, object]:
+            calls.append(time.monotonic())
+            if len(calls) == 2:
+                twice.set()
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    control = ControlSocket(Home(bench.home), bench.open())
+    with monkeypatch.context() as patched:
+        patched.setattr("edge_agent.agent.control.socket.socket", Full)
+        control.open()
+    assert twice.wait(60)
+    control.close()
+
+    assert len(calls) <= 2 + calls[-1] - calls[0]
 
 
 def test_a_deep_home_is_no_obstacle(tmp_path: Path) -> None:
