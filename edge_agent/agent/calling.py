@@ -68,7 +68,7 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
     finally:
         for fd in files:
             os.close(fd)
-    if not reply:
+    if not reply.endswith(b"\n"):  # nothing, or half of it
         raise NotAnsweredError("the running agent stopped before it answered; ask again")
     answer = json.loads(reply)
     if "error" in answer:

@@ -81,14 +81,16 @@ class Client:
         answers: list[Prediction] = []
         for start in range(0, len(pictures), FILES_A_QUESTION):
             group = pictures[start : start + FILES_A_QUESTION]
-            opened = [_opened(picture) for picture in group]
-            fds = [one for one in opened if isinstance(one, int)]
+            opened: list[int | str] = []
             try:
+                opened += map(_opened, group)  # what is open already is closed when one raises
+                fds = [one for one in opened if isinstance(one, int)]
                 arguments = {"names": [""] * len(fds), "top": top, "version": version}
                 found = iter(self._ask("predict", arguments, fds) if fds else ())
             finally:
-                for fd in fds:
-                    os.close(fd)
+                for one in opened:
+                    if isinstance(one, int):
+                        os.close(one)
             answers += [_prediction(next(found)) if isinstance(one, int) else _unread(one) for one in opened]
         return answers
 
@@ -132,6 +134,8 @@ def _opened(picture: Picture) -> int | str:
         return os.open(picture, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return f"{os.fspath(picture)}: {error.strerror}"
+    except ValueError:  # a zero byte
+        return f"{os.fspath(picture)!r}: no file can have this path"
 
 
 def _prediction(answer: Mapping[str, Any]) -> Prediction:

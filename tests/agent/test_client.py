@@ -136,6 +136,23 @@ def test_an_update_and_its_versions(running: Running) -> None:
     assert client.predict(b"cat 7").version == 2
 
 
+def test_what_is_no_picture_leaves_nothing_open(running: Running, tmp_path: Path) -> None:
+    """The pictures before it are closed again; a path that no file can have is answered like one that is not there."""
+    path = tmp_path / "question.jpg"
+    path.write_text("dog 99")
+    client = edge_agent.connect(running.bench.home)
+    client.predict(path)
+
+    def opened() -> list[Path]:
+        return [one for one in Path("/proc/self/fd").iterdir() if one.is_symlink() and one.readlink() == path]
+
+    with pytest.raises(UserError, match="not int"):
+        client.predict_all([path, path, 7])  # type: ignore[list-item]
+    assert opened() == []
+    answers = client.predict_all(["no\0path", path])
+    assert (answers[0].error, answers[1].label) == ("'no\\x00path': no file can have this path", "dog")
+
+
 def test_no_agent(tmp_path: Path) -> None:
     """Nobody answers: an error with the place and what to do, after the time that was given."""
     with pytest.raises(NotAnsweredError, match=r"home.*edge-agent run"):
