@@ -30,8 +30,8 @@ _NEVER = """
 """What no picture and no driver makes an honest engine do: it is ended on the spot."""
 
 _NOT_WITH_DEVICES = """
-    fork vfork socket socketpair connect bind listen accept accept4 kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open
-    pidfd_send_signal process_madvise creat link linkat symlink symlinkat unlink unlinkat rename renameat
+    fork vfork socket socketpair connect bind listen accept accept4 kill tkill rt_sigqueueinfo rt_tgsigqueueinfo
+    pidfd_open pidfd_send_signal process_madvise creat link linkat symlink symlinkat unlink unlinkat rename renameat
     renameat2 mkdir mkdirat rmdir mknod mknodat truncate truncate64 chmod fchmod fchmodat chown lchown fchown
     fchownat chown32 lchown32 fchown32 setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr utime
     utimes futimesat utimensat utimensat_time64 setuid setgid setreuid setregid setresuid setresgid setgroups
@@ -42,7 +42,8 @@ _NOT_WITH_DEVICES = """
 """
 """Refused to a driver as well: files by name, other processes, connections, other users, the system's own affairs.
 
-One end of a pair of sockets for datagrams may send to any other socket by its name, so pairs are connections, too."""
+One end of a pair of sockets for datagrams may send to any other socket by its name, so pairs are connections, too.
+"""
 
 _FLAGS = 0xFFFFFFFF
 _THREAD = 0x00010000
