@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.agent.requests import QUESTIONS, Request
 from edge_agent.config import Config, LearningConfig, UpdateConfig
-from edge_agent.errors import EdgeAgentError, UserError
+from edge_agent.errors import EdgeAgentError, NotAnsweredError, UserError
 from edge_agent.hookspecs import hookimpl
 from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.testing import drop_texts
@@ -142,7 +142,7 @@ def test_who_waits_when_the_agent_closes_hears_it(bench: Bench, tmp_path: Path) 
     agent.stop("test")
     agent._refuse_waiting()
 
-    with pytest.raises(UserError, match="stopped before"):
+    with pytest.raises(NotAnsweredError, match="stopped before"):
         request.reply.result(timeout=0)
     assert still_open(tmp_path) == []
 
