@@ -324,7 +324,7 @@ def test_checklist_115_an_extractor_without_a_card_is_given_one(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where its file says enough of itself; what is written where is said, and the next time there is a card."""
+    """Where its graph tells how it is fed, whatever its metadata claim; what is written is said, once."""
     own = tmp_path / "own.tflite"
     shutil.copyfile(testdata / "models" / "tfex_mobilenet_v2_035_96_embedder_with_metadata.tflite", own)
     first = shell.run("train", data, "--session", tmp_path / "s", "--extractor", own)
@@ -332,7 +332,7 @@ def test_checklist_115_an_extractor_without_a_card_is_given_one(
 
     assert (first.status, again.status) == (0, 0)
     [said] = [one.getMessage() for one in caplog.records if "own.json" in one.getMessage()]
-    assert "own.json is written from what it says of itself: 96 x 96 pixels, mean 127.5, std 127.5" in said
+    assert "own.json is written from what it says of itself: 96 x 96 pixels, mean 0.0, std 255.0" in said
     assert json.loads(own.with_suffix(".json").read_text())["n_features"] == 1280
     assert texts.looks == 72
 
