@@ -51,7 +51,7 @@ def outcomes(extractions: list[Extraction]) -> dict[object, str]:
 
 REFUSED = (
     "open", "write", "list", "remove", "rename", "mode", "memory", "environment",
-    "internet", "datagram", "unix", "pair", "packet", "fork", "start", "kill", "signal", "owner", "visible",
+    "internet", "datagram", "unix", "pair", "packet", "fork", "start", "kill", "signal", "owner", "hidden", "visible",
 )  # fmt: skip
 DEADLY = ("execute", "trace", "unshare")
 

@@ -19,13 +19,20 @@ from edge_agent.errors import ImageError
 from edge_agent.vision import images, worker
 from edge_agent.vision.images import DecodedImage
 
-PTRACE_ATTACH, PR_SET_DUMPABLE = 16, 4
+PTRACE_ATTACH, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 16, 3, 4
 
 
 def native(name: str, *arguments: object) -> None:
     """Call a function of the C library that says -1 when it fails."""
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) == -1:
         raise OSError(ctypes.get_errno(), name)
+
+
+def look_on() -> None:
+    """Be looked at by another process of the same user, which the kernel allows where it says 1."""
+    answer = ctypes.CDLL(None, use_errno=True).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
+    if answer != 1:
+        raise OSError(errno.EACCES if answer == 0 else ctypes.get_errno(), "prctl")
 
 
 def fork() -> None:
@@ -60,6 +67,7 @@ DEEDS: dict[str, Callable[[str], object]] = {
     "kill": lambda _: os.kill(os.getppid(), 0),
     "signal": lambda _: signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 0),
     "owner": lambda _: fcntl.fcntl(1, fcntl.F_SETOWN, os.getppid()),
+    "hidden": lambda _: look_on(),
     "visible": lambda _: native("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0),
     "execute": lambda path: os.execv("/bin/sh", ["sh", "-c", f"echo > {path}"]),
     "trace": lambda _: native("ptrace", PTRACE_ATTACH, os.getppid(), None, None),
