@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sqlite3
 import tarfile
 import threading
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_agent.agent.backup import HEAD, back_up
+from edge_agent.agent.forgetting import NOTE
 from edge_agent.agent.home import Home
 from edge_agent.config import Config, UpdateConfig
 from edge_agent.errors import NotFoundError, StoreError
@@ -161,6 +165,33 @@ def test_what_is_forgotten_before_there_is_a_version_is_not_in_it_either(
 
     assert report.samples == 3
     assert first not in rows(tmp_path / "b.tar", tmp_path)
+
+
+def test_what_is_being_forgotten_meanwhile_is_looked_for(bench: Bench, home: Home, tmp_path: Path) -> None:
+    """Forgetting that has begun may have taken a picture before its row: the backup is made again then."""
+    seen: list[int] = []
+
+    def begin(_count: int) -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            with closing(sqlite3.connect(home.database_path)) as other, other:
+                other.execute("REPLACE INTO meta (key, value) VALUES (?, ?)", (NOTE, "sweep"))
+
+    back_up(home, tmp_path / "b.tar", packed=begin)
+
+    assert len(seen) == 16
+
+
+def test_a_version_that_goes_meanwhile_is_not_in_it(home: Home, tmp_path: Path) -> None:
+    """Pruned or forgotten after it was packed: the backup is made again without it."""
+    report = back_up(
+        home,
+        tmp_path / "b.tar",
+        packed=lambda _: shutil.rmtree(home.models_folder / "versions" / "000001", ignore_errors=True),
+    )
+
+    assert report.versions == []
+    assert not [name for name in members(tmp_path / "b.tar") if name.startswith("models/versions/")]
 
 
 def test_endless_forgetting_ends_in_a_message(bench: Bench, home: Home, tmp_path: Path) -> None:
