@@ -11,6 +11,7 @@
 #   sudo deploy/install.sh --rollback             back to the program before the last upgrade; data stays
 #   sudo deploy/install.sh --uninstall [--purge]  the program goes; with --purge the samples, versions and the user, too
 set -eu
+umask 022 # the service runs as another user, and must be able to read what root installs
 here=$(dirname -- "$(readlink -f -- "$0")")
 source=$(dirname -- "$here")
 
@@ -29,11 +30,20 @@ while [ $# -gt 0 ]; do
         --wheels | --accelerator | --plugin | --root)
             [ $# -ge 2 ] || stop "$1 needs a value"
             case $1 in
-                --wheels) wheels=$(readlink -f -- "$2") || stop "$2: there is no such folder" ;;
+                --wheels)
+                    [ -d "$2" ] || stop "$2: there is no such folder"
+                    wheels=$(readlink -f -- "$2")
+                    ;;
                 --accelerator) accelerators="$accelerators $2" ;;
-                --plugin) plugins="$plugins$(readlink -f -- "$2")
-" ;;
-                --root) into=$(readlink -f -- "$2") || stop "$2: there is no such folder" ;;
+                --plugin)
+                    [ -e "$2" ] || stop "$2: there is no such plugin"
+                    plugins="$plugins$(readlink -f -- "$2")
+"
+                    ;;
+                --root)
+                    [ -d "$2" ] || stop "$2: there is no such folder"
+                    into=$(readlink -f -- "$2")
+                    ;;
             esac
             shift
             ;;
@@ -211,7 +221,7 @@ install_program() {
     if [ -e "$program" ] && [ ! -L "$program" ]; then # made by hand, before there was this script
         mv -T -- "$program" "$releases/by-hand"
         point "$releases/previous" by-hand
-    elif [ -L "$program" ]; then
+    elif [ -L "$program" ] && [ "$(readlink -- "$program")" != "edge-agent.d/$name" ]; then # else this one was mended
         before=$(readlink -- "$program")
         for plugin in "$program"/lib/python*/site-packages/edge_agent_*.dist-info; do
             file=${plugin##*/}

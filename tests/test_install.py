@@ -48,6 +48,7 @@ def finished(script: str, *arguments: object) -> subprocess.CompletedProcess[str
     python = str(real) if real.exists() else sys.executable
     return subprocess.run(
         [str(DEPLOY / script), *map(str, arguments)],
+        umask=0o077,  # as of a careful root
         env={**{key: value for key, value in os.environ.items() if key != "PYTHONPATH"}, "PYTHON": python},
         capture_output=True,
         text=True,
@@ -92,8 +93,15 @@ def test_the_installer_is_idempotent_and_takes_back_what_it_did(wheels: Path, tm
         [program / "bin" / "edge-agent", "plugins"], capture_output=True, text=True, check=True
     )
     assert "events" in plugins.stdout
+    (program / "bin" / "edge-agent").unlink()
+    assert "is installed" in install(
+        "--wheels", str(wheels), "--plugin", str(DEPLOY.parent / "plugins" / "edge-agent-events")
+    ), "a damaged release is made anew"
     install("--rollback")
     assert program.readlink() == release
+    assert all(path.lstat().st_mode & 0o055 == 0o055 for path in (program, *program.rglob("bin"))), (
+        "for others"
+    )
 
     (root / "var/lib/edge-agent").mkdir(parents=True)
     (root / "var/lib/edge-agent/agent.db").touch()
@@ -109,6 +117,8 @@ def test_the_installer_refuses_what_it_cannot_do(tmp_path: Path):
         (["--colour"], "there is no option --colour"),
         (["--accelerator"], "needs a value"),
         (["--accelerator", "quantum"], "no drop-in for quantum; there are: edgetpu"),
+        (["--wheels", "nowhere"], "nowhere: there is no such folder"),
+        (["--plugin", "nowhere"], "nowhere: there is no such plugin"),
         (["--rollback"], "no earlier release"),
         (["--purge"], "goes with --uninstall"),
     ):
