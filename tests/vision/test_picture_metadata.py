@@ -130,6 +130,10 @@ def test_comments_texts_and_trailers():
         encode("PNG", pnginfo=info),
         encode("GIF", comment=SECRET * 60),
         encode("JPEG") + encode("JPEG", exif=exif(1)),
+        encode("JPEG")
+        + encode("JPEG")[:2]
+        + bytes(70_000)
+        + SECRET,  # far behind the end, as a second picture is
         encode("PNG") + SECRET,
         encode("GIF") + SECRET,
         encode("WEBP") + SECRET,
@@ -138,6 +142,24 @@ def test_comments_texts_and_trailers():
         segment(segment(encode("JPEG"), 0xE7, SECRET), 0xE1, b"Exif\0\0II*\0" + SECRET),
     ):
         check(data)
+
+
+@pytest.mark.parametrize("parts", [(200, 55), (255,), (255, 255, 1), (1,), (2,)])
+def test_what_is_left_of_a_comment_is_made_of_blocks(parts):
+    """However long it was: the blocks end where they did, so that a reader finds what stands behind."""
+    blocks = b"".join(bytes([size]) + SECRET.ljust(size, b"x")[:size] for size in parts)
+    whole = encode("GIF")
+    at = 13 + (3 << (whole[10] & 7) + 1)
+    data = (
+        whole[:at] + b"!\xfe" + blocks + b"\0" + b"!\xfe" + bytes([len(SECRET)]) + SECRET + b"\0" + whole[at:]
+    )
+
+    blank = check(data)
+
+    end = at + 2
+    while blank[end]:
+        end += 1 + blank[end]
+    assert end == at + 2 + len(blocks)
 
 
 def segment(data: bytes, marker: int, payload: bytes) -> bytes:
