@@ -68,6 +68,15 @@ def check_survivors(path, acknowledged):
 
 
 class TestKilled:
+    def test_each_commit_is_forced_to_the_disk(self, tmp_path):
+        """A1: The log is written ahead, and synced at each commit; a power cut cannot be tried here."""
+        with SampleStore(tmp_path / "agent.db") as store, store.database.writing() as connection:
+            held = [
+                connection.execute(f"PRAGMA {what}").fetchone()[0] for what in ("journal_mode", "synchronous")
+            ]
+
+        assert held == ["wal", 2]
+
     @pytest.mark.parametrize("acknowledged", [0, 1, 7, 30])
     def test_what_was_acknowledged_is_there(self, tmp_path, acknowledged):
         """A1: A child killed while it adds keeps every batch it reported, and at most one more, whole."""
