@@ -128,6 +128,29 @@ def test_the_installer_refuses_what_it_cannot_do(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "switched_on"),
+    [(["configure", ""], True), (["configure", "0.0.9"], False), (["triggered"], False)],
+)
+def test_the_package_switches_the_service_on_once(arguments: list[str], switched_on: bool, tmp_path: Path):
+    """Also where systemd does not run, as in an image; after an upgrade it is as its owner left it."""
+    script = re.search("<<'POSTINST'\n(.*?)^POSTINST$", (DEPLOY / "build-deb").read_text(), re.S | re.M)
+    assert script is not None
+    said = tmp_path / "said"
+    said.touch()
+    for name in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{said}\n')
+        (tmp_path / name).chmod(0o755)
+
+    text = script[1].replace("/opt/edge-agent/bin/python3", "true")
+    subprocess.run(
+        ["/bin/sh", "-c", text, "postinst", *arguments], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True
+    )
+
+    assert ("systemctl enable edge-agent.service" in said.read_text()) == switched_on
+    assert ("systemd-sysusers /usr/lib/sysusers.d" in said.read_text()) == (arguments[0] == "configure")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_package_has_what_it_says(wheels: Path, tmp_path: Path):
