@@ -22,6 +22,7 @@ from edge_agent import __version__
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.forgetting import NOTE
 from edge_agent.agent.home import CONFIG_FILE, Home
+from edge_agent.agent.leftovers import remove_old_leftovers
 from edge_agent.errors import DamagedError, NotFoundError, StoreError
 from edge_agent.store import rows
 from edge_agent.store.atomic import TEMPORARY_PREFIX, replacing_file, translated
@@ -75,6 +76,7 @@ def back_up(
     """
     if not home.database_path.exists():
         raise NotFoundError(f"{home.path}: there is nothing to back up; no agent has worked there yet")
+    remove_old_leftovers(target.parent)
     for _ in range(ATTEMPTS):
         try:
             with replacing_file(target) as file:
@@ -96,7 +98,9 @@ def _write(
         # Before the samples: a version must not have learned from one that is not there.
         _add_versions(packer, home, report)
         with ExitStack() as closing:
-            folder = closing.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=aside))
+            folder = closing.enter_context(
+                tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=aside)
+            )
             copy = Path(folder, home.database_path.name)
             live = closing.enter_context(SampleStore(home.database_path, read_only=True))
             live.database.copy_to(copy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import tarfile
@@ -89,9 +90,17 @@ def test_two_backups_of_the_same_are_the_same_bytes(home: Home, tmp_path: Path) 
 def test_nothing_is_left_beside_a_backup(home: Home, tmp_path: Path) -> None:
     """Neither the copy of the database nor half a file."""
     before = {path.name for path in tmp_path.iterdir()}
-    back_up(home, tmp_path / "b.tar")
+    killed = tmp_path / f".edge-agent-{2**22 + 1}-0"
+    killed.write_bytes(b"half a backup")
+    os.utime(killed, (0, 0))
+    meanwhile: set[str] = set()
+    back_up(
+        home, tmp_path / "b.tar", packed=lambda _: meanwhile.update(one.name for one in tmp_path.iterdir())
+    )
 
     assert {path.name for path in tmp_path.iterdir()} == before | {"b.tar"}
+    assert all(name.startswith(f".edge-agent-{os.getpid()}-") for name in meanwhile - before)
+    assert len(meanwhile - before) == 2, "the file, and the folder with the copy"
 
 
 def test_backup_during_intake(bench: Bench, home: Home, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from edge_agent.agent.home import Home
-from edge_agent.agent.leftovers import YOUNG_SECONDS, remove_leftovers
+from edge_agent.agent.leftovers import OLD_SECONDS, YOUNG_SECONDS, remove_leftovers, remove_old_leftovers
 
 GONE = 2**22 + 1
 """A number that no process has."""
@@ -47,6 +47,26 @@ def test_files_that_are_being_written_stay(tmp_path: Path) -> None:
     remove_leftovers(home, drop, lambda: young.stat().st_mtime + 1)
 
     assert all(path.exists() for path in (*written, young))
+
+
+def test_what_killed_backups_left_goes_after_a_while(tmp_path: Path) -> None:
+    """Half a backup and the copy of a database, by their names alone: the folder may be anybody's."""
+    (tmp_path / f".edge-agent-{GONE}-x").mkdir()
+    copy = half(tmp_path / f".edge-agent-{GONE}-x", GONE)
+    old = half(tmp_path, GONE)
+    kept = [half(tmp_path, os.getppid()), tmp_path / ".edge-agent-old-notes", tmp_path / "edge-agent-1-1"]
+    for path in kept[1:]:
+        path.write_bytes(b"of somebody")
+    (tmp_path / f".edge-agent-{GONE}-7").symlink_to(kept[1])
+
+    remove_old_leftovers(tmp_path, lambda: old.stat().st_mtime + OLD_SECONDS - 60)
+    assert old.exists()
+    remove_old_leftovers(tmp_path, lambda: old.stat().st_mtime + OLD_SECONDS + 60)
+
+    assert not old.exists()
+    assert not copy.parent.exists()
+    assert all(path.exists() for path in kept)
+    assert (tmp_path / f".edge-agent-{GONE}-7").is_symlink()
 
 
 def test_links_are_left_alone(tmp_path: Path) -> None:
