@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import retraining
+from coral import coral
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -102,29 +103,6 @@ def trained(name: str, X: np.ndarray, y: np.ndarray) -> Answer:
         peer = LogisticRegression(C=100.0, max_iter=500)
     peer.fit((Z - centre) @ axes.T, y)
     return lambda asked: peer.predict_proba((signed_root(asked) - centre) @ axes.T)
-
-
-def coral(X: np.ndarray, y: np.ndarray) -> Answer:
-    """Softmax regression by plain SGD: 500 iterations, mini-batches of 100, learning rate 0.01."""
-    rng, C = np.random.default_rng(0), int(y.max()) + 1
-
-    def unit(rows: np.ndarray) -> np.ndarray:
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-    U, W, b = unit(X.astype(np.float64)), np.zeros((X.shape[1], C)), np.zeros(C)
-    for _ in range(500):
-        rows = rng.choice(len(y), min(100, len(y)), replace=False)
-        P = shares(U[rows] @ W + b)
-        P[np.arange(len(rows)), y[rows]] -= 1.0
-        W -= 0.01 * U[rows].T @ P / len(rows)
-        b -= 0.01 * P.mean(axis=0)
-    return lambda asked: shares(unit(asked.astype(np.float64)) @ W + b)
-
-
-def shares(scores: np.ndarray) -> np.ndarray:
-    """The softmax of each row."""
-    P = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return P / P.sum(axis=1, keepdims=True)
 
 
 def judged(P: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:

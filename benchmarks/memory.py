@@ -25,17 +25,17 @@ EVERY_SECONDS = 0.02
 PATIENCE_SECONDS = 1800
 
 
-def photograph(seed: int) -> bytes:
-    """A JPEG of 12 megapixels with detail at every scale, three to five megabytes as cameras write them."""
+def photograph(seed: int, size: tuple[int, int] = SIZE) -> bytes:
+    """A JPEG, of 12 megapixels, with detail at every scale, three to five megabytes as cameras write them."""
     rng = random.Random(seed)
-    picture = Image.new("RGB", SIZE, (128, 128, 128))
+    picture = Image.new("RGB", size, (128, 128, 128))
     for cell in (500, 120, 30, 8, 3):
-        small = (SIZE[0] // cell + 1, SIZE[1] // cell + 1)
+        small = (size[0] // cell + 1, size[1] // cell + 1)
         texture = Image.frombytes("RGB", small, rng.randbytes(small[0] * small[1] * 3))
         picture = Image.blend(
-            picture, texture.resize(SIZE, Image.Resampling.BICUBIC), 0.3 if cell > 8 else 0.1
+            picture, texture.resize(size, Image.Resampling.BICUBIC), 0.3 if cell > 8 else 0.1
         )
-    grain = Image.frombytes("L", SIZE, rng.randbytes(SIZE[0] * SIZE[1])).filter(ImageFilter.BoxBlur(0.6))
+    grain = Image.frombytes("L", size, rng.randbytes(size[0] * size[1])).filter(ImageFilter.BoxBlur(0.6))
     picture = Image.blend(picture, grain.convert("RGB"), 0.07)
     with tempfile.TemporaryFile() as file:
         picture.save(file, "JPEG", quality=93)

@@ -1,0 +1,55 @@
+"""This is where a daemon is watched: while it does nothing, and while it takes in photographs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from benchmarks.living import EVERY_SECONDS, Daemon
+from benchmarks.memory import Watch
+from benchmarks.setting import Setting
+from benchmarks.table import Row
+
+SETTLED_SECONDS = 2.0
+PROMISED_IDLE_MB = 110.0
+PROMISED_PEAK_MB = 160.0
+"""While pictures are taken in, and while it learns."""
+NOTHING_PER_CENT = 0.05
+"""What rounds to 0.0 %."""
+
+
+def at_rest(setting: Setting, daemon: Daemon) -> Iterator[Row]:
+    """Rows of memory, processor and disk when nobody asks for anything, then of memory at intake."""
+    time.sleep(SETTLED_SECONDS)  # what follows the last work: the status is written, memory given back
+    watch = Watch(daemon.process.pid)
+    used, wrote, begin = daemon.processor(), daemon.written(), time.perf_counter()
+    time.sleep(setting.sizes.idle_seconds)
+    seconds = time.perf_counter() - begin
+    used, wrote = daemon.processor() - used, daemon.written() - wrote
+    watch.look()
+    yield memory("idle memory", watch, PROMISED_IDLE_MB)
+    share = 100.0 * used / seconds
+    yield Row("idle processor", "%", [share], "promised", [0.0], tolerance=NOTHING_PER_CENT)
+    yield Row("idle, written", "bytes", [float(wrote)], "promised", [0.0])
+
+    watch = Watch(daemon.process.pid)
+    drop = daemon.home / "drop" / "photograph"
+    drop.mkdir(parents=True, exist_ok=True)
+    count = setting.sizes.large_pictures
+    paths = setting.photographs(setting.place("photographs"), count, setting.sizes.large)
+    for path in paths:
+        path.rename(drop / path.name)
+
+    def gone() -> bool:
+        watch.look()
+        time.sleep(EVERY_SECONDS)
+        return not any(drop.iterdir())
+
+    daemon.until(gone, "take in the photographs")
+    yield memory("peak memory, large intake", watch, PROMISED_PEAK_MB)
+
+
+def memory(name: str, watch: Watch, promised_mb: float) -> Row:
+    """The highest sum of both processes' RSS, which counts shared pages twice, beside what was promised."""
+    rss, pss = (watch.peak[kind] / 1024 for kind in ("Rss", "Pss"))
+    return Row(name, "MB", [rss], "promised, RSS of both", [promised_mb], 1.0, note=f"PSS {pss:.0f} MB")
