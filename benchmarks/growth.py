@@ -60,6 +60,8 @@ class Seen:
         """Put so many samples into the store of a home."""
         place = Home(home)
         place.make()
+        for label in LABELS:  # in a folder that is watched already, a file that is moved in is whole at once
+            (home / "drop" / label).mkdir(parents=True)
         with SampleStore(place.database_path) as store:
             for start in range(0, count, BATCH):
                 rows = range(start, min(start + BATCH, count))
@@ -152,8 +154,6 @@ def more(setting: Setting, daemon: Daemon, count: int) -> tuple[list[float], flo
     for turn in range(setting.sizes.turns):
         drawn = setting.place("growth") / f"more-{count}-{turn}"
         paths = write_pictures(drawn, MORE // len(LABELS), seed=count + 17 * turn + 2)
-        for label in paths:
-            (daemon.home / "drop" / label).mkdir(parents=True, exist_ok=True)
         before, used, bytes_before = daemon.pointer(), daemon.processor(), daemon.written()
         for label, files in paths.items():
             for path in files:

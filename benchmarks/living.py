@@ -37,7 +37,7 @@ class Daemon:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         (home / "edge-agent.toml").write_text(SETTINGS, encoding="utf-8")
-        self._words = tempfile.TemporaryFile()
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the daemon has ended
         with (
             tempfile.TemporaryDirectory(prefix="ea-") as folder,
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
@@ -54,6 +54,8 @@ class Daemon:
             )
             while not self._says_ready(manager):
                 if self.process.poll() is not None or time.perf_counter() - begin > PATIENCE_SECONDS:
+                    self.process.kill()
+                    self.process.wait()
                     raise RuntimeError(self.complaint("did not get ready"))
         self.ready_seconds = time.perf_counter() - begin
         self.processor_seconds = self.processor()

@@ -97,7 +97,11 @@ class Row:
             f"{short(statistics.median(self.figures))} {self.unit}",
             spread,
             f"{peer}{self.beside}",
-            "" if self.ratio is None else f"{self.ratio:.2f}" if self.ratio >= 0.1 else short(self.ratio),
+            ""
+            if self.ratio is None
+            else f"{self.ratio:.2f}"
+            if self.ratio >= 0.1 and not 0.99 < self.ratio < 1
+            else short(self.ratio),
             target,
             answer,
             self.note,
@@ -108,6 +112,8 @@ def short(value: float) -> str:
     """Three digits that count, without powers of ten."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
+    if 0.99 < abs(value) < 1:
+        return f"{value:.5f}"  # a cosine
     return f"{value:.3g}" if abs(value) >= 0.0001 else f"{value:.1g}"
 
 
