@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,26 +39,25 @@ class Daemon:
         home.mkdir(parents=True, exist_ok=True)
         (home / "edge-agent.toml").write_text(SETTINGS, encoding="utf-8")
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the daemon has ended
-        with (
-            tempfile.TemporaryDirectory(prefix="ea-") as folder,
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
-        ):
-            manager.bind(f"{folder}/notify")
-            manager.settimeout(0.5)
-            begin = time.perf_counter()
-            self.process = subprocess.Popen(
-                [*setting.python, "-m", "edge_agent.cli", "--home", str(home), "run"],
-                stdin=subprocess.DEVNULL,
-                stdout=self._words,
-                stderr=self._words,
-                env=os.environ | {"NOTIFY_SOCKET": f"{folder}/notify"},
-            )
-            while not self._says_ready(manager):
-                if self.process.poll() is not None or time.perf_counter() - begin > PATIENCE_SECONDS:
-                    self.process.kill()
-                    self.process.wait()
-                    raise RuntimeError(self.complaint("did not get ready"))
-        self.ready_seconds = time.perf_counter() - begin
+        self._folder = tempfile.TemporaryDirectory(prefix="ea-")
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._manager.bind(f"{self._folder.name}/notify")
+        self._ready = threading.Event()
+        begin = time.perf_counter()
+        self.process = subprocess.Popen(
+            [*setting.python, "-m", "edge_agent.cli", "--home", str(home), "run"],
+            stdin=subprocess.DEVNULL,
+            stdout=self._words,
+            stderr=self._words,
+            env=os.environ | {"NOTIFY_SOCKET": f"{self._folder.name}/notify"},
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+        while not self._ready.wait(0.5):
+            if self.process.poll() is not None or time.perf_counter() - begin > PATIENCE_SECONDS:
+                self.process.kill()
+                self.process.wait()
+                raise RuntimeError(self.complaint("did not get ready"))
+        self.ready_seconds = self._ready_at - begin
         self.processor_seconds = self.processor()
 
     def __enter__(self) -> Self:
@@ -74,13 +74,14 @@ class Daemon:
                 self.process.kill()
                 self.process.wait()
         self._words.close()
+        self._folder.cleanup()
 
-    @staticmethod
-    def _says_ready(manager: socket.socket) -> bool:
-        try:
-            return b"READY=1" in manager.recv(4096)
-        except TimeoutError:
-            return False
+    def _listen(self) -> None:
+        """Hear everything: a service manager that did not would make it wait one day."""
+        while b"STOPPING=1" not in (said := self._manager.recv(4096)):
+            if b"READY=1" in said:
+                self._ready_at = time.perf_counter()
+                self._ready.set()
 
     def complaint(self, what: str) -> str:
         """What it did not do, with the last line it said."""
