@@ -22,10 +22,10 @@ def at_rest(setting: Setting, daemon: Daemon) -> Iterator[Row]:
     """Rows of memory, processor and disk when nobody asks for anything, then of memory at intake."""
     time.sleep(SETTLED_SECONDS)  # what follows the last work: the status is written, memory given back
     watch = Watch(daemon.process.pid)
-    used, wrote, begin = daemon.processor(), daemon.written(), time.perf_counter()
+    used, wrote, begin = daemon.thread_seconds(), daemon.written(), time.perf_counter()
     time.sleep(setting.sizes.idle_seconds)
     seconds = time.perf_counter() - begin
-    used, wrote = daemon.processor() - used, daemon.written() - wrote
+    used, wrote = daemon.thread_seconds() - used, daemon.written() - wrote
     watch.look()
     yield memory("idle memory", watch, PROMISED_IDLE_MB)
     share = 100.0 * used / seconds
