@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from edge_agent.agent.asking import session
 from edge_agent.agent.calling import is_running
-from edge_agent.agent.control import ControlSocket
+from edge_agent.agent.control import ControlSocket, _trusted
 from edge_agent.agent.home import Home
 from edge_agent.agent.sockets import short_address
 from edge_agent.errors import NoModelError, NotFoundError, UserError
@@ -108,6 +109,18 @@ def test_a_slow_answer_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPat
 def test_only_the_owner_can_reach_it(running: Bench) -> None:
     """The socket's mode is 0600."""
     assert stat.S_IMODE((running.home / "agent.sock").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("uid", "answered"), [(0, True), (os.getuid(), True), (os.getuid() + 1, False)])
+def test_only_its_user_and_root_are_answered(uid: int, answered: bool) -> None:
+    """Also where somebody opened the folder and the socket to others: the kernel says who asks."""
+
+    class Peer:
+        def getsockopt(self, level: int, option: int, size: int) -> bytes:
+            assert (level, option) == (socket.SOL_SOCKET, socket.SO_PEERCRED)
+            return struct.pack("3i", 1, uid, uid)[:size]
+
+    assert _trusted(Peer()) == answered  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sent", [b"\n", b"nonsense\n", b"[]\n", b'{"name": 3}\n', b'{"name": "status"}\n'])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from edge_agent.agent.home import Home
 from edge_agent.agent.retention import ALWAYS_KEPT, LOOK_SECONDS
 from edge_agent.config import Config, RetentionConfig
 from edge_agent.testing import drop_texts
@@ -108,6 +109,21 @@ def test_the_next_version_is_learned_without_them(bench: Bench) -> None:
     assert status["version"] > first
     assert status["labels"]["cat"] <= 40
     assert np.isclose(bench.ask("versions")[0]["samples"], 0.9 * status["samples"], rtol=0.2)
+
+
+def test_what_goes_is_in_no_sum_on_the_disk(bench: Bench) -> None:
+    """D7: the sums that were written down when the agent was closed go with the samples that are in them."""
+    bench.open()
+    for word in ("cat", "dog"):
+        drop_texts(bench.drop, word, [f"{word} {i}" for i in range(30)])
+    bench.settle()
+    bench.close()
+    Home(bench.home).sums_path.write_bytes(b"as of thousands of samples")
+
+    bench.open(keeping(max_samples_per_label=25))
+    bench.settle()
+    assert len(held(bench, "cat")) <= 25
+    assert not Home(bench.home).sums_path.exists()
 
 
 def test_nothing_goes_unless_it_is_wanted(bench: Bench) -> None:

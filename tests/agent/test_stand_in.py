@@ -126,6 +126,16 @@ def test_a_version_that_learned_what_was_forgotten_does_not_stand_in(learned: Be
         answered(learned, tmp_path)
 
 
+def test_one_that_was_rolled_back_does_not_stand_in(learned: Bench, tmp_path: Path) -> None:
+    """Its owner went back from it for a reason: an older one answers."""
+    learned.ask("rollback")
+    assert learned.ask("status")["version"] == 2
+    file_of(learned, "mirror").unlink()
+    learned.open()
+
+    assert answered(learned, tmp_path) == ("cat", 1)
+
+
 def test_a_version_that_its_owner_names_is_not_exchanged(learned: Bench, tmp_path: Path) -> None:
     """Who asks for a version by number wants that one or the reason."""
     file_of(learned, "moody").unlink()
