@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from edge_agent.agent.sockets import (
     short_address,
 )
 from edge_agent.errors import EdgeAgentError, HomeError, NotAnsweredError, UserError
+
+_PLACE_SECONDS = 0.05
+"""How often it is looked for a place among those who wait for the agent."""
 
 PLAIN_ERRORS = frozenset(
     {
@@ -43,6 +48,8 @@ def is_running(home: Path) -> bool:
     try:
         with _connect(Home(home)):
             return True
+    except NotAnsweredError:  # somebody listens, and has too much to do
+        return True
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         return False
 
@@ -78,11 +85,23 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
 
 
 def _connect(home: Home) -> socket.socket:
+    """A connection to the agent; a place in its queue is waited for. Raises `NotAnsweredError` when none gets free."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end = time.monotonic() + IO_SECONDS
     try:
         connection.settimeout(IO_SECONDS)
         with short_address(home.socket_path) as address:
-            connection.connect(address)
+            while True:
+                try:
+                    connection.connect(address)
+                    break
+                except BlockingIOError:  # Linux does not let a socket with a timeout wait for a place
+                    if time.monotonic() >= end:
+                        raise NotAnsweredError(
+                            f"{home.socket_path}: the agent there takes no questions: too many wait, or it hangs;"
+                            " ask again later, or start it again"
+                        ) from None
+                threading.Event().wait(_PLACE_SECONDS)
     except PermissionError:
         connection.close()
         raise HomeError(f"{home.socket_path}: the agent there belongs to another user") from None

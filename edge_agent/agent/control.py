@@ -27,9 +27,14 @@ from edge_agent.errors import EdgeAgentError, HomeError, UserError
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 32
+"""Clients that are served at once, each by a thread; the unit allows 64 tasks and files for all that these may send."""
+
 LOOK_SECONDS = 1.0
 """How often it is looked whether a client that waits is still there."""
+
+AGAIN_SECONDS = 0.1
+"""What could not be accepted or served is tried again after this time."""
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -103,9 +108,17 @@ class ControlSocket:
                 if self._closing.is_set():
                     connection.close()
                     return
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._serve, args=(connection,), name="control-client", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # a limit of threads or of memory; the client asks again
+                log.warning("a client cannot be served: %s; raise TasksMax of the service", error)
+                connection.close()
+                self._places.release()
+                if self._closing.wait(AGAIN_SECONDS):
+                    return
 
     def _serve(self, connection: socket.socket) -> None:
         try:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge_agent.agent.asking import session
-from edge_agent.agent.calling import is_running
+from edge_agent.agent.calling import ask_socket, is_running
+from edge_agent.agent.client import connect
 from edge_agent.agent.control import ControlSocket, _trusted
 from edge_agent.agent.home import Home
 from edge_agent.agent.sockets import short_address
-from edge_agent.errors import NoModelError, NotFoundError, UserError
+from edge_agent.errors import NoModelError, NotAnsweredError, NotFoundError, UserError
 from edge_agent.testing import drop_texts
 
 if TYPE_CHECKING:
@@ -201,3 +202,40 @@ def test_without_a_running_agent_the_work_is_done_here(bench: Bench) -> None:
         assert ask("status")["samples"] == 0
         with pytest.raises(NoModelError):
             ask("predict", {"names": []})
+
+
+def test_without_threads_for_clients_it_listens_on(running: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of threads that refuses one to a client does not make the agent deaf: the next one is answered."""
+
+    class Refused(threading.Thread):
+        refusals = 3
+
+        def start(self) -> None:
+            if self.name == "control-client" and Refused.refusals:
+                Refused.refusals -= 1
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Refused)
+
+    assert connect(running.home).status()["state"] == "ok"
+    assert Refused.refusals == 0
+
+
+def test_a_place_in_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    """Where more ask than may wait, the next one waits for a place, and a queue that never moves is named in a line."""
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as other:
+        with short_address(tmp_path / "agent.sock") as address:
+            server.bind(address)
+            server.listen(0)
+            other.connect(address)
+            assert is_running(tmp_path)
+        asked: list[bool] = []
+        with pytest.raises(NotAnsweredError, match="too many wait"):
+            ask_socket(Home(tmp_path), "status", {}, [])
+        waiting = threading.Thread(target=lambda: asked.append(is_running(tmp_path)))
+        waiting.start()
+        server.accept()[0].close()
+        waiting.join(timeout=60)
+
+    assert asked == [True]
