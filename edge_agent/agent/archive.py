@@ -5,7 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from edge_agent.agent.home import Home
@@ -22,6 +23,9 @@ from edge_agent.store.samples import Sample
 from edge_agent.vision.picture_metadata import private_parts, without_metadata
 
 DIGEST_PART = 16
+
+_READ_BYTES = 16 << 20
+"""A larger file is mapped, not read: who makes a mapped file shorter ends the process that looks at it."""
 
 
 class Archive:
@@ -48,29 +52,46 @@ class Archive:
         stored = Path(sample.stored_path)
         return str(stored.parent.parent / label / stored.name)
 
-    def take(self, files: Iterable[tuple[Path, str]]) -> None:
+    def take(self, files: Iterable[tuple[Path, str]], same: Callable[[Path], bool] = lambda _: True) -> None:
         """Keep files that just arrived, as `keep` does, without what they say besides their pixels.
 
         They are overwritten in their place, which costs nothing on a card; one that has another name somewhere, or
-        belongs to somebody else, is copied, so that its owner's stays whole.
+        belongs to somebody else, is copied, so that its owner's stays whole. `same` is asked right before a file is
+        touched; one that was replaced since it was read is left alone.
         """
-        arrived = list(files)
-        for source, stored_path in arrived:
-            if stored_path:
-                self._silence(source, self._home.path / stored_path)
-        self.keep(arrived)
+        self.keep(self._silenced(files, same))
+
+    def _silenced(
+        self, files: Iterable[tuple[Path, str]], same: Callable[[Path], bool]
+    ) -> Iterator[tuple[Path, str]]:
+        for source, stored_path in files:
+            if same(source):
+                if stored_path:
+                    self._silence(source, self._home.path / stored_path)
+                yield source, stored_path
 
     @staticmethod
     def _silence(source: Path, target: Path) -> None:
-        with translated(source, "read it"), source.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                parts = list(private_parts(data))
-                if not parts or overwrite_parts(source, parts):
+        with translated(source, "read it"):
+            descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as file:
+                before = os.fstat(descriptor)
+                if not before.st_size or not stat.S_ISREG(before.st_mode):
                     return
-                if not target.exists():
-                    write_file(target, without_metadata(data[:]))
+                if before.st_size <= _READ_BYTES:
+                    data = file.read(_READ_BYTES)
+                    parts = list(private_parts(data))
+                    if not parts or overwrite_parts(source, parts, before):
+                        return
+                    blank = without_metadata(data) if not target.exists() else b""
+                else:
+                    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped:
+                        parts = list(private_parts(mapped))
+                        if not parts or overwrite_parts(source, parts, before):
+                            return
+                        blank = without_metadata(mapped[:]) if not target.exists() else b""
+        if blank:
+            write_file(target, blank)
 
     def keep(self, files: Iterable[tuple[Path, str]]) -> None:
         """Move files to their places, each folder synced once; a place of "" means that a file is not kept.
@@ -78,16 +99,18 @@ class Archive:
         A picture that is in its place already makes the file that came superfluous.  Raises `DiskFullError` or
         `StoreError`; a file that could not be moved stays where it is.
         """
-        moves: dict[Path, Path] = {}
+        move_files(self._moves(files))
+
+    def _moves(self, files: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, Path]]:
+        """One move after the other is made before the next file is looked at."""
         for source, stored_path in files:
             target = self._home.path / stored_path
             if stored_path and target.exists() and target.samefile(source):
                 continue
-            if not stored_path or target in moves.values() or target.exists():
+            if not stored_path or target.exists():
                 remove_file(source)
             else:
-                moves[source] = target
-        move_files(list(moves.items()))
+                yield source, target
 
     def find(self, sample: Sample) -> Path | None:
         """The picture of a sample, or None when it was not kept."""

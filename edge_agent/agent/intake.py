@@ -241,8 +241,13 @@ class Intake:
 
     def _leave(self, files: list[tuple[Arrival, str]]) -> int:
         """Let stored files go where the database says they are; one that cannot is named and left for later."""
+        arrivals = {arrival.path: arrival for arrival, _ in files}
+
+        def same(path: Path) -> bool:
+            return self._folder.still_same(arrivals[path])
+
         try:
-            self._archive.take((arrival.path, stored_path) for arrival, stored_path in files)
+            self._archive.take(((arrival.path, stored_path) for arrival, stored_path in files), same)
         except StoreError as error:
             self._raise_if_lasting(error)  # else found out one by one
         else:
@@ -253,7 +258,7 @@ class Intake:
                 moved += 1
                 continue
             try:
-                self._archive.take([(arrival.path, stored_path)])
+                self._archive.take([(arrival.path, stored_path)], same)
                 moved += 1
             except StoreError as error:
                 self._raise_if_lasting(error)

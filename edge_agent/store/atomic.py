@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,7 @@ _counter = itertools.count()
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _FAILED = {errno.EIO, errno.EROFS}
+_IDENTITY = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 _ADVICE = {
     errno.EACCES: "give the user that runs edge-agent the right to write there",
     errno.EPERM: "give the user that runs edge-agent the right to write there",
@@ -122,10 +123,11 @@ def overwrite_file(path: Path, data: bytes) -> None:
             os.close(descriptor)
 
 
-def overwrite_parts(path: Path, parts: Iterable[tuple[int, bytes]]) -> bool:
+def overwrite_parts(path: Path, parts: Iterable[tuple[int, bytes]], read: os.stat_result) -> bool:
     """Overwrite parts of a file, each from its offset, in its place; whether that was possible.
 
-    A file with another name somewhere, or of another owner, is left alone. The caller makes it durable by moving it.
+    A file with another name somewhere, or of another owner, is left alone, and so is one that is not what `read`
+    says any more, from which the offsets are. The caller makes it durable by moving it.
     """
     with translated(path, "overwrite parts of it"):
         try:
@@ -133,8 +135,11 @@ def overwrite_parts(path: Path, parts: Iterable[tuple[int, bytes]]) -> bool:
         except PermissionError:
             return False
         try:
-            if os.fstat(descriptor).st_nlink != 1:
+            now = os.fstat(descriptor)
+            if now.st_nlink != 1 or now.st_uid != os.geteuid():
                 return False
+            if any(getattr(now, name) != getattr(read, name) for name in _IDENTITY):
+                raise OSError(errno.ESTALE, "it was changed while it was read")
             for offset, part in parts:
                 os.pwrite(descriptor, part, offset)
         finally:
@@ -166,11 +171,11 @@ def move_file(source: Path, target: Path) -> None:
     move_files([(source, target)])
 
 
-def move_files(moves: Sequence[tuple[Path, Path]]) -> None:
+def move_files(moves: Iterable[tuple[Path, Path]]) -> None:
     """Move files so that content and names survive a power cut; a target of the same name is replaced.
 
     Across file systems the file is copied, renamed into place and only then removed from where it was. Each
-    folder is synced once, after its last rename. Targets become private (0600) where the file belongs to
+    folder is synced once, after its last rename, and the next move is asked for after the one before is made. Targets become private (0600) where the file belongs to
     nobody else's name. Raises `StoreError` for the first move that fails; those before it stay done.
     """
     folders: dict[Path, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -201,3 +202,42 @@ class TestTake:
         Archive(Home(tmp_path / "home")).take([(source, "")])
 
         assert (own.read_bytes(), source.exists()) == (photograph, False)
+
+    def test_a_file_that_was_replaced_is_left_alone(self, tmp_path: Path, photograph: bytes) -> None:
+        """What is not the file that was read any more stays as it is, and the others go on."""
+        new, other = tmp_path / "new.jpg", tmp_path / "other.jpg"
+        new.write_bytes(photograph)
+        other.write_bytes(photograph)
+        home = Home(tmp_path / "home")
+        Archive(home).take(
+            [(new, "archive/cat/new.jpg"), (other, "archive/cat/other.jpg")], same=other.__eq__
+        )
+
+        assert new.read_bytes() == photograph
+        assert [path.name for path in (home.archive_folder / "cat").iterdir()] == ["other.jpg"]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+    def test_a_file_of_somebody_else_is_left_whole(self, tmp_path: Path, photograph: bytes) -> None:
+        """E9: even where it could be written, as by root or a group, it is copied; its owner may have it open."""
+        source = tmp_path / "p.jpg"
+        source.write_bytes(photograph)
+        os.chown(source, 4321, 4321)
+        home = Home(tmp_path / "home")
+        with source.open("rb") as owners:
+            Archive(home).take([(source, "archive/cat/p.jpg")])
+            assert owners.read() == photograph
+
+        assert (home.path / "archive" / "cat" / "p.jpg").read_bytes() == without_metadata(photograph)
+
+    def test_a_link_or_a_pipe_in_its_place_is_not_followed(self, tmp_path: Path, photograph: bytes) -> None:
+        """Where a link took the file's place, what it leads to is neither read nor changed; a pipe keeps nobody waiting."""
+        own, link, pipe = tmp_path / "own.jpg", tmp_path / "p.jpg", tmp_path / "q.jpg"
+        own.write_bytes(photograph)
+        link.symlink_to(own)
+        os.mkfifo(pipe)
+        archive = Archive(Home(tmp_path / "home"))
+        with pytest.raises(StoreError):
+            archive.take([(link, "archive/cat/p.jpg")])
+        archive.take([(pipe, "archive/cat/q.jpg")])
+
+        assert (own.read_bytes(), link.is_symlink()) == (photograph, True)

@@ -358,3 +358,26 @@ class TestBatches:
         status: dict[str, Any] = bench.ask("status")
         assert status["samples"] == 1
         assert [one["path"] for one in status["ignored"]] == [str(bench.drop / "cat" / "link.jpg")]
+
+
+def test_a_file_that_is_replaced_while_it_is_stored_is_not_lost(bench: Bench) -> None:
+    """B6: a camera that saves each picture under one name loses none: the new one is learned, and kept, too."""
+
+    class Camera:
+        """Saves its next picture in the moment when the one before has been stored."""
+
+        @hookimpl
+        def sample_ingested(self, sample: Any) -> None:
+            if sample.source_name == "now.jpg" and not (bench.drop / "cat" / "seen").exists():
+                (bench.drop / "cat" / "seen").mkdir()
+                (bench.drop / "next").write_text("cat second")
+                (bench.drop / "next").replace(bench.drop / "cat" / "now.jpg")
+
+    bench.open(extra=[("camera", Camera())])
+    (bench.drop / "cat").mkdir(parents=True)
+    (bench.drop / "cat" / "now.jpg").write_text("cat first")
+    bench.settle()
+    bench.live(60.0)
+
+    assert bench.ask("status")["samples"] == 2
+    assert {path.read_text() for path in (bench.home / "archive" / "cat").iterdir()} == {"cat second"}
