@@ -24,13 +24,10 @@ from edge_agent.errors import DiskFailedError, DiskFullError, StoreError
 
 TEMPORARY_PREFIX = ".edge-agent-"
 """Files under this prefix are half-written; every listing of the project ignores them."""
-
 _COPY_BYTES = 1 << 20
 _counter = itertools.count()
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-_FAILED = {errno.EIO, errno.EROFS}
-_IDENTITY = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+_NO_ROOM, _FAILED = {errno.ENOSPC, errno.EDQUOT}, {errno.EIO, errno.EROFS}
 _ADVICE = {
     errno.EACCES: "give the user that runs edge-agent the right to write there",
     errno.EPERM: "give the user that runs edge-agent the right to write there",
@@ -124,10 +121,9 @@ def overwrite_file(path: Path, data: bytes) -> None:
 
 
 def overwrite_parts(path: Path, parts: Iterable[tuple[int, bytes]], read: os.stat_result) -> bool:
-    """Overwrite parts of a file, each from its offset, in its place; whether that was possible.
+    """Overwrite parts in place, each from its offset; False for a file with another name, or of another owner.
 
-    A file with another name somewhere, or of another owner, is left alone, and so is one that is not what `read`
-    says any more, from which the offsets are. The caller makes it durable by moving it.
+    One that is not what `read` said any more raises `StoreError`. Moving it makes it durable.
     """
     with translated(path, "overwrite parts of it"):
         try:
@@ -135,10 +131,9 @@ def overwrite_parts(path: Path, parts: Iterable[tuple[int, bytes]], read: os.sta
         except PermissionError:
             return False
         try:
-            now = os.fstat(descriptor)
-            if now.st_nlink != 1 or now.st_uid != os.geteuid():
+            if (now := os.fstat(descriptor)).st_nlink != 1 or now.st_uid != os.geteuid():
                 return False
-            if any(getattr(now, name) != getattr(read, name) for name in _IDENTITY):
+            if (now.st_ino, now.st_size, now.st_mtime_ns) != (read.st_ino, read.st_size, read.st_mtime_ns):
                 raise OSError(errno.ESTALE, "it was changed while it was read")
             for offset, part in parts:
                 os.pwrite(descriptor, part, offset)
@@ -174,9 +169,9 @@ def move_file(source: Path, target: Path) -> None:
 def move_files(moves: Iterable[tuple[Path, Path]]) -> None:
     """Move files so that content and names survive a power cut; a target of the same name is replaced.
 
-    Across file systems the file is copied, renamed into place and only then removed from where it was. Each
-    folder is synced once, after its last rename, and the next move is asked for after the one before is made. Targets become private (0600) where the file belongs to
-    nobody else's name. Raises `StoreError` for the first move that fails; those before it stay done.
+    Across file systems the file is copied, and removed last. Each folder is synced once; the next move is asked for
+    when the one before is made. Targets become private (0600) where the file has no other name. Raises `StoreError`
+    for the first move that fails; those before it stay done.
     """
     folders: dict[Path, None] = {}
     try:

@@ -230,7 +230,7 @@ class TestTake:
         assert (home.path / "archive" / "cat" / "p.jpg").read_bytes() == without_metadata(photograph)
 
     def test_a_link_or_a_pipe_in_its_place_is_not_followed(self, tmp_path: Path, photograph: bytes) -> None:
-        """Where a link took the file's place, what it leads to is neither read nor changed; a pipe keeps nobody waiting."""
+        """Where a link took the file's place, it is not followed, and a pipe keeps nobody waiting."""
         own, link, pipe = tmp_path / "own.jpg", tmp_path / "p.jpg", tmp_path / "q.jpg"
         own.write_bytes(photograph)
         link.symlink_to(own)
