@@ -210,12 +210,11 @@ class Agent:
     # ------------------------------------------------------------------ inbox
 
     def _drain(self, patience_seconds: float = 0.0) -> None:
-        """Handle what the inbox holds; wait for the first message up to `patience_seconds`."""
+        """Handle what the inbox holds, not what comes meanwhile; wait for the first up to `patience_seconds`."""
         try:
-            message = self._inbox.get(block=patience_seconds > 0, timeout=patience_seconds or None)
-            while True:
-                self._handle(message)
-                message = self._inbox.get_nowait()
+            self._handle(self._inbox.get(block=patience_seconds > 0, timeout=patience_seconds or None))
+            for _ in range(self._inbox.qsize()):  # not those who ask again: the work must be done, too
+                self._handle(self._inbox.get_nowait())
         except queue.Empty:
             return
 

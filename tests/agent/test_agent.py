@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge_agent.agent.requests import Request
 from edge_agent.config import Config, DropFolderConfig, LearningConfig, UpdateConfig
 from edge_agent.errors import HomeLockedError, NoModelError, NotFoundError, UserError
 from edge_agent.hookspecs import Decision, hookimpl
@@ -470,3 +471,23 @@ class TestTrouble:
             bench.open(Config(learning=LearningConfig(parameters={"shrink": 1})))
         with pytest.raises(UserError, match="shrinkage"):
             bench.open(Config(learning=LearningConfig(parameters={"shrinkage": "much"})))
+
+
+def test_who_asks_without_end_does_not_stop_the_work(bench: Bench) -> None:
+    """A program that asks again as soon as it is answered leaves time for pictures, learning and the watchdog."""
+    agent = bench.open()
+    asked = 0
+
+    def ask(_answer: object = None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked < 500:
+            request = Request("versions", {}, [])
+            request.reply.add_done_callback(ask)
+            agent.ask(request)
+
+    ask()
+    drop_texts(bench.drop, "cat", ["cat 1"])
+    agent.step()
+
+    assert asked < 500
