@@ -177,7 +177,7 @@ def stream(pictures: Pictures) -> None:
     anew = ClassStatistics.from_blocks([(Z[rows], [truth[at] for at in rows])], Z.shape[1])
     assert kept.gram is not None
     assert anew.gram is not None
-    difference = float(np.abs(kept.gram - anew.gram).max())
+    difference = float(np.abs(kept.gram.square() - anew.gram.square()).max())
     means = float(np.abs(kept.means() - anew.means()).max())
     print(
         f"\n{pictures.name}, a stream of {len(order)} with 5 % relabels and 5 % deletions, {len(rows)} left:"

@@ -135,7 +135,7 @@ STOREYS = """
     ml.exemplars | ml.neighbors
     ml.summed
     ml.values | ml.metrics | ml.optimizers | ml.parameters | ml.statistics | ml.task | store.quantised
-    ml.intervals | ml.pixels | ml.sequences
+    ml.intervals | ml.pixels | ml.sequences | ml.triangle
     ml.feature_types | ml.members | ml.splitting | ml.writable
     store.tarball | vision.delegate_records
     agent.board | agent.heap

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import MLModelError, MLModelErrorCode
 from edge_agent.ml.arrays import stored_array
 from edge_agent.ml.cholesky import Cholesky
+from edge_agent.ml.triangle import Triangle
 
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -169,50 +170,48 @@ class SpannedLook:
 
 
 class FullScatter:
-    """S as a whole matrix [D, D], or as its factor with a ridge, which every other ridge makes anew."""
+    """S as a whole matrix, and as its factor with a ridge, which takes its place; any other ridge makes it anew."""
 
     def __init__(
         self,
-        matrix: Matrix | None,
+        matrix: Triangle | None,
         factor: tuple[float, Cholesky] | None = None,
         trace: float | None = None,
     ) -> None:
+        """`matrix` is overwritten as soon as a ridge is known; without it there is a factor, which stays."""
         self._matrix = matrix
         self._given = factor
         self._other: tuple[float, Cholesky] | None = None
-        self.trace = float(np.trace(self.matrix)) if trace is None else trace
+        assert matrix is not None or factor is not None, "a scatter of nothing"
+        self.trace = float(self.matrix.diagonal.sum()) if trace is None else trace
         """The sum of the diagonal."""
 
     @property
-    def matrix(self) -> Matrix:
+    def matrix(self) -> Triangle:
         """S itself, not to be changed; to float32 where it comes from a stored factor."""
         if self._matrix is not None:
             return self._matrix
-        assert self._given is not None
-        ridge, factor = self._given
-        lower = factor.lower.astype(np.float64)
-        S = np.asarray(lower @ lower.T)
-        S[np.diag_indices_from(S)] -= ridge
-        return S
+        known = self._given or self._other
+        assert known is not None
+        ridge, factor = known
+        return factor.product(-ridge)
 
     def scaled(self, factor: float) -> FullScatter:
         """The same times a number."""
         if self._given is None:
-            return FullScatter(self.matrix * factor)
+            return FullScatter(self.matrix.scaled(factor))
         ridge, whole = self._given
-        root = whole.lower.dtype.type(np.sqrt(factor))
-        inverses = tuple(one / root for one in whole.inverses)
-        return FullScatter(
-            None, (ridge * factor, Cholesky(whole.lower * root, inverses)), self.trace * factor
-        )
+        return FullScatter(None, (ridge * factor, whole.scaled(factor)), self.trace * factor)
 
     def factor(self, ridge: float) -> Cholesky:
         """Of S + r I; the one it was made from is kept, and the last other one."""
         for known in (self._given, self._other):
             if known is not None and np.isclose(known[0], ridge, rtol=1e-12, atol=0.0):
                 return known[1]
-        A = self.matrix.copy() if self._matrix is not None else self.matrix
-        A[np.diag_indices_from(A)] += ridge
+        A = self.matrix
+        # The two would take as much memory as anything else that learns; S comes back from L L' as good as it was.
+        self._matrix = self._other = None
+        A.add_diagonal(ridge)
         self._other = (ridge, Cholesky.of(A))
         return self._other[1]
 
@@ -231,10 +230,7 @@ class FullScatter:
 
     def as_stored(self, ridge: float) -> FullScatter:
         """The factor with this ridge, in float32."""
-        factor = self.factor(ridge)
-        return FullScatter(
-            None, (ridge, Cholesky.from_packed(factor.packed(), len(factor.lower))), self.trace
-        )
+        return FullScatter(None, (ridge, self.factor(ridge).rounded()), self.trace)
 
 
 class FullLook:

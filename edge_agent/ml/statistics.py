@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import MLModelError, MLModelErrorCode
+from edge_agent.ml.triangle import Triangle
 
 Matrix = NDArray[np.float64]
 
 
 class ClassStatistics:
-    """Per class a count and a sum, over all classes the Gram matrix sum x x' [D, D], all float64.
+    """Per class a count and a sum, over all classes the Gram matrix sum x x' [D, D], all float64; of the last only
+    what lies up to its diagonal.
 
     Every change is a sum, so the order of samples does not matter and what was added can be taken away again.
     With `gram=False` only counts and sums are kept (O(C D) instead of O(D D) memory).
@@ -22,7 +24,7 @@ class ClassStatistics:
 
     def __init__(self, n_features: int, *, gram: bool = True) -> None:
         self.n_features = n_features
-        self.gram: Matrix | None = np.zeros((n_features, n_features)) if gram else None
+        self.gram: Triangle | None = Triangle.zeros(n_features) if gram else None
         self._counts: dict[str, int] = {}
         self._sums: dict[str, Matrix] = {}
 
@@ -42,16 +44,13 @@ class ClassStatistics:
 
         `lower` has D (D + 1) / 2 numbers. Raises `ValueError` for shapes that do not fit.
         """
-        statistics = cls(means.shape[1])
-        D = statistics.n_features
-        if means.shape != (len(counts), D) or lower.shape != (D * (D + 1) // 2,) or statistics.gram is None:
+        D = means.shape[1]
+        statistics = cls(D, gram=False)
+        if means.shape != (len(counts), D) or lower.shape != (D * (D + 1) // 2,):
             raise ValueError(f"means {means.shape} and {lower.shape} sums do not fit {len(counts)} classes")
         if not np.isfinite(means).all():
             raise ValueError("a mean is not a finite number")
-        for row in range(D):
-            begin = row * (row + 1) // 2
-            statistics.gram[row, : row + 1] = lower[begin : begin + row + 1]
-            statistics.gram[: row + 1, row] = statistics.gram[row, : row + 1]
+        statistics.gram = Triangle.from_packed(lower, D).mirror()
         for name, mean in zip(sorted(counts), means, strict=True):
             statistics._counts[name], statistics._sums[name] = counts[name], mean * counts[name]
         return statistics
@@ -78,13 +77,15 @@ class ClassStatistics:
             return np.zeros((0, self.n_features))
         return np.stack([self._sums[name] / self._counts[name] for name in names])
 
-    def within_scatter(self) -> Matrix:
-        """Sw = G - sum_c n_c mu_c mu_c' [D, D]; needs the Gram matrix."""
+    def within_scatter(self) -> Triangle:
+        """Sw = G - sum_c n_c mu_c mu_c' [D, D]; needs the Gram matrix, and is another one."""
         if self.gram is None:
             raise ValueError("these statistics were kept without their Gram matrix")
         M = self.means()
         B = M * np.sqrt([self._counts[name] for name in self.classes])[:, None]
-        return self.gram - B.T @ B  # a matrix with itself takes half the time of one with another
+        Sw = self.gram.copy()
+        Sw.add_products(B, -1.0)
+        return Sw
 
     def add(self, X: Matrix, labels: Sequence[str]) -> None:
         """Add n samples [n, D]."""
@@ -93,7 +94,7 @@ class ClassStatistics:
             self._counts[name] = self._counts.get(name, 0) + count
             self._sums[name] = self._sums[name] + total if name in self._sums else total
         if self.gram is not None:
-            self.gram += X.T @ X
+            self.gram.add_products(X)
 
     def remove(self, X: Matrix, labels: Sequence[str]) -> None:
         """Take away n samples [n, D] that were added before; a class that is left without samples is gone.
@@ -115,7 +116,10 @@ class ClassStatistics:
                 del self._counts[name], self._sums[name]
         if self.gram is not None:
             # Nothing left means exactly nothing: the rounding of sums and differences goes too.
-            self.gram = self.gram - X.T @ X if self._counts else np.zeros_like(self.gram)
+            if self._counts:
+                self.gram.add_products(X, -1.0)
+            else:
+                self.gram = Triangle.zeros(self.n_features)
 
     def relabel(self, X: Matrix, old: Sequence[str], new: Sequence[str]) -> None:
         """Move n samples [n, D] from their old labels to new ones; the Gram matrix does not change.
@@ -145,7 +149,7 @@ class ClassStatistics:
             self._counts[name] = self._counts.get(name, 0) + count
             self._sums[name] = self._sums[name] + total if name in self._sums else total
         if self.gram is not None and other.gram is not None:
-            self.gram += other.gram
+            self.gram.add(other.gram)
 
     def _checked(self, X: Matrix, labels: Sequence[str]) -> Matrix:
         if X.shape != (len(labels), self.n_features):

@@ -220,10 +220,11 @@ class KeptSums:
                 raise ValueError("its samples are others")
         gram = statistics.gram
         # The rows are unit vectors, or nothing at all.
-        if gram is None or not np.isfinite(gram).all() or np.trace(gram) > len(members) * (1 + LARGEST_DRIFT):
+        trace = float("nan") if gram is None else float(gram.diagonal.sum())
+        if gram is None or not np.isfinite(gram.largest) or not trace <= len(members) * (1 + LARGEST_DRIFT):
             raise ValueError("its sums cannot be those of unit vectors")
         scatter = statistics.within_scatter()
-        scatter[np.diag_indices_from(scatter)] += 1e-6
+        scatter.add_diagonal(1e-6)
         try:
             Cholesky.of(scatter)
         except np.linalg.LinAlgError:
@@ -234,9 +235,12 @@ def difference(one: ClassStatistics, other: ClassStatistics) -> float:
     """The largest difference of two sums of the same samples, relative to the largest sum; infinite for others."""
     if one.counts != other.counts or one.gram is None or other.gram is None:
         return float("inf")
-    largest = max(float(np.abs(other.gram).max(initial=0.0)), 1e-300)
+    largest = max(other.gram.largest, 1e-300)
     means = float(np.abs(one.means() - other.means()).max(initial=0.0))
-    return max(float(np.abs(one.gram - other.gram).max(initial=0.0)) / largest, means)
+    apart = [
+        float(np.abs(mine - its).max()) for mine, its in zip(one.gram.blocks, other.gram.blocks, strict=True)
+    ]
+    return max(max(apart, default=0.0) / largest, means)
 
 
 def _blocks(

@@ -101,7 +101,7 @@ def packed(of: tuple[int, int], statistics: ClassStatistics, members: Members, c
         facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
         counts=np.array([statistics.counts[name] for name in classes], dtype=np.int64),
         means=statistics.means(),
-        gram=np.concatenate([gram[row, : row + 1] for row in range(len(gram))]),
+        gram=gram.packed(),
         sequences=members.sequences,
         codes=codes.astype(np.int32),
         marks=members.marks,

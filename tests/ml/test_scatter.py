@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.errors import MLModelError
 from edge_agent.ml.scatter import FullScatter, SpannedScatter, stored_scatter
+from edge_agent.ml.triangle import Triangle
 
 D = 6
 RNG = np.random.default_rng(1)
@@ -41,7 +42,7 @@ def test_rows_without_content_scatter_nowhere(B):
 def test_both_forms_answer_as_the_inverse(form, count):
     """Products of rows with (S + r I)^-1 for several ridges, also scaled, looked at and through each other."""
     B, X, M = rows(count), rows(5), rows(2)
-    scatter = SpannedScatter.from_rows(B) if form == "spanned" else FullScatter(B.T @ B)
+    scatter = SpannedScatter.from_rows(B) if form == "spanned" else FullScatter(Triangle.of(B.T @ B))
     look, other = scatter.look(X), scatter.look(M)
     for ridge in (0.5, 0.01, 0.5):
         inverse = np.linalg.inv(B.T @ B + ridge * np.eye(D))
@@ -59,7 +60,7 @@ def test_both_forms_answer_as_the_inverse(form, count):
 def test_what_is_stored_answers_the_same_to_single_precision(form):
     """Through its arrays; the whole matrix can be had again from the factor, to add more to it."""
     B, X, ridge = rows(20), rows(4), 0.3
-    scatter = SpannedScatter.from_rows(B) if form == "spanned" else FullScatter(B.T @ B)
+    scatter = SpannedScatter.from_rows(B) if form == "spanned" else FullScatter(Triangle.of(B.T @ B))
     arrays = scatter.arrays(ridge)
     again = stored_scatter(arrays, D, ridge)
 
@@ -75,7 +76,7 @@ def test_what_is_stored_answers_the_same_to_single_precision(form):
 
 def test_a_stored_factor_that_nobody_wrote_is_damage():
     """Too short, with a diagonal that is not positive, or without a ridge."""
-    whole = FullScatter(np.eye(D)).arrays(1.0)["factor"]
+    whole = FullScatter(Triangle.of(np.eye(D))).arrays(1.0)["factor"]
     for packed, ridge in ((whole[1:], 1.0), (-whole, 1.0), (whole, 0.0)):
         with pytest.raises(MLModelError):
             stored_scatter({"factor": packed, "trace": np.ones(1)}, D, ridge)

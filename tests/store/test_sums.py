@@ -156,7 +156,7 @@ def test_a_file_that_does_not_fit_is_passed_over(damage, kept, store, fill, tmp_
     kept.follow(store.snapshot("fp").provider())
     path = tmp_path / "sums.npz"
     if damage == "drifted":
-        kept._statistics.gram[0, 0] += 41.0
+        kept._statistics.gram.blocks[0][0, 0] += 41.0
         kept._saved = False
     kept.save()
     if damage == "cut":
@@ -199,7 +199,7 @@ def test_drift_is_found_repaired_and_told(kept, store, fill, caplog, monkeypatch
     monkeypatch.setattr(sums_module, "CHECK_EVERY", 10)
     digests = fill(0, 40)
     kept.follow(store.snapshot("fp").provider())
-    kept._statistics.gram[1, 2] += 1e-6
+    kept._statistics.gram.blocks[0][2, 1] += 1e-6
     for round_, label in enumerate(("owl", "cat", "dog", "owl")):
         assert round_ > 1 or "drifted" not in caplog.text
         for digest in digests[:15]:
@@ -215,7 +215,7 @@ def test_drift_is_found_across_restarts(kept, store, fill, tmp_path, caplog, mon
     monkeypatch.setattr(sums_module, "CHECK_EVERY", 10)
     digests = fill(0, 40)
     kept.follow(store.snapshot("fp").provider())
-    kept._statistics.gram[2, 1] += 1e-6
+    kept._statistics.gram.blocks[0][2, 1] += 1e-6
     for label in ("owl", "cat", "dog", "owl"):
         for digest in digests[:15]:
             store.relabel(digest, label)

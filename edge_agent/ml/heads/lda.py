@@ -299,8 +299,7 @@ def _full(statistics: ClassStatistics, old: Discriminant) -> Scatter:
     if isinstance(old.scatter, SpannedScatter):
         parts += [*old.scatter.rows()]
     elif isinstance(old.scatter, FullScatter):
-        Sw += old.scatter.matrix
+        Sw.add(old.scatter.matrix)
     if parts:
-        P = np.stack(parts)
-        Sw += P.T @ P
-    return SpannedScatter.from_matrix(Sw) if len(Sw) <= EIGEN_FEATURES else FullScatter(Sw)
+        Sw.add_products(np.stack(parts))
+    return SpannedScatter.from_matrix(Sw.square()) if len(Sw) <= EIGEN_FEATURES else FullScatter(Sw)
