@@ -1,6 +1,6 @@
 """This is where peak memory is measured while photographs of twelve megapixels are taken in.
 
-    python benchmarks/memory.py [--pictures 60] [--keep DIR]
+    python benchmarks/memory.py [--pictures 60] [--before 500] [--keep DIR]
 
 Both processes of the daemon are watched from outside.  PSS shares out the pages both use, RSS counts them
 twice, and VmHWM is each process's own highest mark, which need not have been at the same moment.
@@ -9,6 +9,7 @@ twice, and VmHWM is each process's own highest mark, which need not have been at
 from __future__ import annotations
 
 import argparse
+import io
 import random
 import subprocess
 import sys
@@ -60,6 +61,19 @@ def fill(drop: Path, count: int) -> int:
         (folder / f"{number:05}.jpg").write_bytes(data)
         total += len(data)
     return total
+
+
+def fill_small(drop: Path, count: int) -> None:
+    """Put `count` pictures of 640 x 480 into the drop folder, parts of the same photographs: a store of many samples."""
+    for column, label in enumerate(LABELS):
+        (drop / label).mkdir(parents=True, exist_ok=True)
+        with Image.open(io.BytesIO(photograph(column))) as picture:
+            for number in range(column, count, len(LABELS)):
+                rng = random.Random(number)
+                width = rng.randrange(1600, 4000)
+                left, upper = rng.randrange(SIZE[0] - width + 1), rng.randrange(SIZE[1] - width * 3 // 4 + 1)
+                part = picture.resize((640, 480), box=(left, upper, left + width, upper + width * 3 // 4))
+                part.save(drop / label / f"small-{number:05}.jpg")
 
 
 def kilobytes(path: Path, *names: str) -> dict[str, int]:
@@ -140,10 +154,17 @@ def main() -> int:
         description="Peak memory of the agent and its engine with large photographs."
     )
     parser.add_argument("--pictures", type=int, default=60, metavar="N", help="how many (default 60)")
+    parser.add_argument(
+        "--before", type=int, default=0, metavar="N", help="learn so many small pictures first"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work here and leave everything there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="edge-agent-memory-") as temporary:
         folder = arguments.keep or Path(temporary)
+        if arguments.before:
+            fill_small(folder / "drop", arguments.before)
+            small, _ = measure(folder / "home", folder / "drop")
+            print(f"while {arguments.before} small pictures were learned: RSS {small.peak['Rss'] / 1024:.1f} MB")
         size = fill(folder / "drop", arguments.pictures)
         watch, seconds = measure(folder / "home", folder / "drop")
 
