@@ -64,7 +64,7 @@ def fill(drop: Path, count: int) -> int:
 
 
 def fill_small(drop: Path, count: int) -> None:
-    """Put `count` pictures of 640 x 480 into the drop folder, parts of the same photographs: a store of many samples."""
+    """Put `count` pictures of 640 x 480 into the drop folder, parts of the same photographs."""
     for column, label in enumerate(LABELS):
         (drop / label).mkdir(parents=True, exist_ok=True)
         with Image.open(io.BytesIO(photograph(column))) as picture:
@@ -164,7 +164,9 @@ def main() -> int:
         if arguments.before:
             fill_small(folder / "drop", arguments.before)
             small, _ = measure(folder / "home", folder / "drop")
-            print(f"while {arguments.before} small pictures were learned: RSS {small.peak['Rss'] / 1024:.1f} MB")
+            print(
+                f"while {arguments.before} small pictures were learned: RSS {small.peak['Rss'] / 1024:.1f} MB"
+            )
         size = fill(folder / "drop", arguments.pictures)
         watch, seconds = measure(folder / "home", folder / "drop")
 

@@ -8,6 +8,7 @@ of their own beside it, written by the last agent that wrote them so, and the ol
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shutil
 import sqlite3
@@ -23,7 +24,7 @@ from edge_agent.store.database import Database
 from edge_agent.store.manifest import FORMAT as MANIFEST_FORMAT
 from edge_agent.store.samples import SampleStore
 from edge_agent.store.sums_file import FORMAT as SUMS_FORMAT
-from edge_agent.store.sums_file import UNREADABLE, unpacked
+from edge_agent.store.sums_file import UNREADABLE, read_sums
 from edge_agent.testing.bench import AgentBench
 
 FORMATS = Path(__file__).parent / "fixtures" / "formats"
@@ -72,11 +73,11 @@ def test_the_files_kept_are_of_the_format_of_today() -> None:
 def test_sums_of_today_and_of_tomorrow() -> None:
     """Sums over three samples are read; those of another format are passed over, because they can be made anew."""
     data = (FORMATS / "1" / "sums.npz").read_bytes()
-    statistics, members, changes = unpacked(data, (1, 3))
+    statistics, members, changes = read_sums(io.BytesIO(data), (1, 3))
     assert (dict(statistics.counts), len(members), changes) == ({"cat": 2, "dog": 1}, 3, 4)
 
     with pytest.raises(UNREADABLE):
-        unpacked(data.replace(b'"format": 1', b'"format": 2'), (1, 3))
+        read_sums(io.BytesIO(data.replace(b'"format": 1', b'"format": 2')), (1, 3))
 
 
 def test_an_older_database_is_copied_and_changed_in_one_piece(bench: AgentBench) -> None:

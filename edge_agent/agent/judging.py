@@ -87,8 +87,13 @@ def _judged(
 ) -> Evaluation:
     """`anew`: the current version sees with another extractor, which saw nothing of what is new."""
     model, samples, parts = candidate.model, candidate.samples, candidate.parts
-    stored, then = dict(samples), learned_by(current) if current else {}
-    held_out = judges(parts.held_out, set(parts.training) | set(then if serving or unasked else ()))
+    provider = samples.provider(parts.training)
+    # Their texts are those of the parts: of many samples they are what is large.
+    trained = dict(zip(parts.training, provider.labels, strict=True))
+    then = learned_by(current) if current else {}
+    held_out = judges(parts.held_out, trained)
+    if serving or unasked:
+        held_out = judges(held_out, then)
     if before:
         seen = {digest for digest, _ in before}
         held_out = [digest for digest in held_out if digest in seen]
@@ -98,16 +103,15 @@ def _judged(
         candidate_classes=model.classes,
         current_proba=probabilities(serving, before or samples, held_out, ask=opinion) if serving else None,
         current_classes=serving.classes if serving else None,
-        y_true=[stored[digest] for digest in held_out],
-        forgotten=any(digest not in stored for digest in then),
+        y_true=samples.provider(held_out).labels,
+        forgotten=not samples.holds([digest for digest in then if digest not in trained]),
     )
-    provider = samples.provider(parts.training)
     found = evidence(model.head, lambda rows: provider.arrays(rows)[0], provider.labels)
     evaluation = replace(evaluation, evidence=found, unasked=unasked)
     if current is None or not (serving or unasked or anew) or not then:
         return evaluation
-    changed = [digest for digest in parts.training if then.get(digest) != stored[digest]]
-    kept = [digest for digest in parts.training if then.get(digest) == stored[digest]]
+    changed = [digest for digest in parts.training if then.get(digest) != trained[digest]]
+    kept = [digest for digest in parts.training if then.get(digest) == trained[digest]]
     same = [digest for digest in kept if digest in seen] if before else kept
     few = evaluation.common is None or evaluation.common.count < MIN_JUDGES
     learned = _on_kept(candidate, serving, same[:MOST_KEPT], before or samples) if few and serving else None

@@ -53,13 +53,13 @@ def publish(
     Raises `DamagedError` when it does not, `DiskFullError` or `StoreError` when the disk refuses; the current
     version is untouched then.
     """
-    stored = dict(candidate.samples)
     checked = candidate.training[:CHECKED_ROWS]
     expected = probabilities(candidate.model, candidate.samples, checked)
 
     def write(folder: Path) -> None:
         candidate.model.write(to=folder / MODEL_FOLDER)
-        learned = {digest: stored[digest] for digest in candidate.training}
+        labels = candidate.samples.provider(candidate.training).labels
+        learned = dict(zip(candidate.training, labels, strict=True))
         # In one line: with an indentation a large table takes twenty times as long.
         write_file(folder / SAMPLES_FILE, json.dumps({"samples": learned}, ensure_ascii=False).encode())
         verdict = {"accepted": decision.answer, "reason": decision.reason, "basis": decision.basis}
@@ -89,7 +89,8 @@ def learned_samples(version: Version) -> dict[str, str]:
     """The digests a version learned from, with the label each had then; `DamagedError` when it cannot be read."""
     path = version.path / SAMPLES_FILE
     try:
-        return dict(json.loads(path.read_text())["samples"])
+        learned = json.loads(path.read_text())["samples"]
+        return learned if isinstance(learned, dict) else dict(learned)  # not twice: it may be large
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{path}: {error}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,11 @@ class Discriminant:
         """The mean of all samples [D], an origin that keeps differences of large numbers small."""
         return np.asarray(self.counts @ self.means / max(float(self.counts.sum()), 1.0))
 
+    def as_stored(self) -> Discriminant:
+        """The same as it is when it was stored and read again."""
+        scatter = self.scatter.as_stored(self.ridge * float(self.counts.sum()))
+        return replace(self, scatter=scatter)
+
     def without(self, label: str) -> Discriminant:
         """The same without a class: the others compare as before.
 
@@ -131,7 +136,7 @@ def solve(
     empirical_prior: bool,
     unknown_rate: float,
 ) -> tuple[Discriminant, dict[str, float]]:
-    """The discriminant of a state, with the loss and accuracy of leave-one-out.
+    """The discriminant of a state, with its scatter as it is, and the loss and accuracy of leave-one-out.
 
     `left` are samples of it that are still at hand, None where no class varies; `samples`, unit vectors
     [n, D] and columns [n], are asked where none can be left out. `before` is what earlier ones said.
@@ -154,8 +159,7 @@ def solve(
     bias = -0.5 * np.einsum("cd,dc->c", m, coef) - state.centre @ coef
     intercept = log_prior + 0.5 * estimates.tau / n + bias
     ridge = state.ridge(shrinkage)
-    stored = state.scatter.as_stored(ridge * state.total)
-    solved = Discriminant(classes, n, M, stored, ridge, coef, intercept, estimates)
+    solved = Discriminant(classes, n, M, state.scatter, ridge, coef, intercept, estimates)
     judged = solved.scores(samples[0]) if scores is None else estimates.temperature * scores
     return solved, _judged(judged, y)
 

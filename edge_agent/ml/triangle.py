@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -67,14 +68,18 @@ class Triangle:
         """The greatest absolute value, 0 of nothing."""
         return max((float(max(block.max(), -block.min())) for block in self.blocks), default=0.0)
 
+    def parts(self) -> Iterator[Rows]:
+        """What `packed` gives, a block at a time."""
+        for start, block in zip(self.starts, self.blocks, strict=True):
+            yield np.concatenate([row[: start + at + 1] for at, row in enumerate(block)])
+
     def packed(self, dtype: DTypeLike | None = None) -> Rows:
         """Row by row without what lies above the diagonal [D (D + 1) / 2]."""
-        D = len(self)
+        D, at = len(self), 0
         numbers = np.empty(D * (D + 1) // 2, dtype=dtype or (self.blocks[0].dtype if D else np.float64))
-        for start, block in zip(self.starts, self.blocks, strict=True):
-            for row in range(start, start + len(block)):
-                begin = row * (row + 1) // 2
-                numbers[begin : begin + row + 1] = block[row - start, : row + 1]
+        for part in self.parts():
+            numbers[at : at + len(part)] = part
+            at += len(part)
         return numbers
 
     def square(self) -> Rows:

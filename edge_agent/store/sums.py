@@ -16,8 +16,8 @@ from edge_agent.ml.cholesky import Cholesky
 from edge_agent.ml.statistics import ClassStatistics
 from edge_agent.ml.summed import Sums, content_marks
 from edge_agent.ml.transforms import signed_root
-from edge_agent.store.atomic import remove_file, write_file
-from edge_agent.store.sums_file import UNREADABLE, Members, Numbers, bytes_of, packed, unpacked
+from edge_agent.store.atomic import remove_file, replacing_file
+from edge_agent.store.sums_file import UNREADABLE, Members, Numbers, opened, read_sums, write_sums
 from edge_agent.store.training_set import StoreBatchProvider
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,8 @@ class KeptSums:
         with self._lock:
             if self._statistics is None or self._saved or self._of is None:
                 return
-            write_file(self._path, packed(self._of, self._statistics, self._members, self._changes))
+            with replacing_file(self._path) as file:
+                write_sums(file, self._of, self._statistics, self._members, self._changes)
             self._saved = True
 
     # ------------------------------------------------------------------ with the lock held
@@ -195,14 +196,15 @@ class KeptSums:
 
     def _load(self, provider: StoreBatchProvider) -> None:
         try:
-            data = bytes_of(self._path)
+            file = opened(self._path)
         except FileNotFoundError:
             return
         except OSError as error:
             log.warning("%s: %s; the sums are made anew", self._path, error.strerror)
             return
         try:
-            statistics, members, changes = unpacked(data, self._of)
+            with file:
+                statistics, members, changes = read_sums(file, self._of)
             self._probe(provider, statistics, members)
         except UNREADABLE as error:
             log.warning("%s does not fit the samples (%s); the sums are made anew", self._path, error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import stat
@@ -12,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,24 +66,29 @@ class Members:
         )
 
 
-def bytes_of(path: Path) -> bytes:
-    """The content of a regular file; raises `OSError`, also for anything else that may lie there."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        return file.read()
+def opened(path: Path) -> BinaryIO:
+    """A regular file, to be read; raises `OSError`, also for anything else that may lie there."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
 
 
 def marks_in(path: Path) -> set[int]:
     """The content marks of all samples whose sums a file holds; raises `StoreError` when it cannot be read."""
     try:
-        return set(_arrays(bytes_of(path))["marks"].tolist())
+        with opened(path) as file:
+            return set(_arrays(file)["marks"].tolist())
     except UNREADABLE as error:
         raise StoreError(f"{path}: {error}") from None
 
 
-def packed(of: tuple[int, int], statistics: ClassStatistics, members: Members, changes: int) -> bytes:
-    """The content of a file; `of` are the extractor's number in its database and its features."""
+def write_sums(
+    file: BinaryIO, of: tuple[int, int], statistics: ClassStatistics, members: Members, changes: int
+) -> None:
+    """Write everything, the Gram matrix block by block; `of` are the extractor's number in its database and its
+    features."""
     classes, gram = statistics.classes, statistics.gram
     assert gram is not None
     names, codes = np.unique(members.labels.astype(str), return_inverse=True)
@@ -95,28 +99,34 @@ def packed(of: tuple[int, int], statistics: ClassStatistics, members: Members, c
         "names": names.tolist(),
         "changes": changes,
     }
-    file = io.BytesIO()
-    np.savez(
-        file,
-        facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
-        counts=np.array([statistics.counts[name] for name in classes], dtype=np.int64),
-        means=statistics.means(),
-        gram=gram.packed(),
-        sequences=members.sequences,
-        codes=codes.astype(np.int32),
-        marks=members.marks,
-    )
-    return file.getvalue()
+    arrays: dict[str, NDArray[Any]] = {
+        "facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
+        "counts": np.array([statistics.counts[name] for name in classes], dtype=np.int64),
+        "means": statistics.means(),
+        "sequences": members.sequences,
+        "codes": codes.astype(np.int32),
+        "marks": members.marks,
+    }
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        with archive.open("gram.npy", "w", force_zip64=True) as member:
+            D = len(gram)
+            header = {"descr": "<f8", "fortran_order": False, "shape": (D * (D + 1) // 2,)}
+            np.lib.format.write_array_header_1_0(member, header)
+            for numbers in gram.parts():
+                member.write(numbers.astype("<f8", copy=False).tobytes())
 
 
-def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def _arrays(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    with np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
-def unpacked(data: bytes, of: tuple[int, int] | None) -> tuple[ClassStatistics, Members, int]:
-    """What `packed` was given; raises one of `UNREADABLE` for anything else."""
-    arrays = _arrays(data)
+def read_sums(file: BinaryIO, of: tuple[int, int] | None) -> tuple[ClassStatistics, Members, int]:
+    """What `write_sums` was given; raises one of `UNREADABLE` for anything else."""
+    arrays = _arrays(file)
     facts = json.loads(arrays["facts"].tobytes())
     if facts["format"] != FORMAT or tuple(facts["of"]) != of:
         raise ValueError("it is of another extractor or format")

@@ -118,6 +118,14 @@ class TrainingSet(Sequence[tuple[str, str]]):
             keeper,
         )
 
+    def holds(self, digests: Sequence[str]) -> bool:
+        """Whether all of these are in this set."""
+        try:
+            self._positions(list(digests))
+        except NotFoundError:
+            return False
+        return True
+
     def _pair(self, index: int) -> tuple[str, str]:
         start = index * _DIGEST_BYTES
         return self._digests[start : start + _DIGEST_BYTES].hex(), self._names[self._codes[index]]

@@ -39,6 +39,9 @@ class TestTrainingSet:
         assert training_set.digests == [digest for digest, _ in pairs]
         assert training_set.labels == [label for _, label in pairs]
         assert training_set.counts() == {"cat": 20, "dog": 10}
+        assert training_set.holds(training_set.digests[3:9])
+        assert training_set.holds([])
+        assert not training_set.holds([pairs[0][0], "f" * 64])
 
     def test_stays_as_it_was(self, filled, new_sample):
         """What is added or corrected later is not in it."""

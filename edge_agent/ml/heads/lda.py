@@ -141,6 +141,8 @@ class LDAHead:
         n = np.array([counts[name] for name in classes], dtype=np.float64)
         state = State(n, np.stack([means[name] for name in classes]), scatter)
         metrics = self._solve(state, classes, (Z, y), settings)
+        del state, Z  # what is stored is made beside the scatter only
+        self.learned = self.learned.as_stored()
         self._parameters = {str(key): value for key, value in settings.items()}
         yield TrainingProgress("epoch", 0, index, metrics)
 
