@@ -148,6 +148,20 @@ def measure(home: Path, drop: Path) -> tuple[Watch, float]:
     return watch, time.monotonic() - begin
 
 
+def told(watch: Watch) -> None:
+    """Print the highest marks."""
+    print(f"{'MB':<22}{'agent':>8}{'children':>10}{'together':>10}{'limit':>8}")
+    for name, meaning in (
+        ("Pss", "PSS, shared once"),
+        ("Rss", "RSS, shared twice"),
+        ("VmHWM", "VmHWM, any moment"),
+    ):
+        alone = {pid: value / 1024 for pid, value in watch.alone[name].items()}
+        agent = alone.pop(watch.pid, 0.0)
+        together = watch.peak[name] / 1024 if name in watch.peak else agent + sum(alone.values())
+        print(f"{meaning:<22}{agent:>8.1f}{sum(alone.values()):>10.1f}{together:>10.1f}{LIMIT_MB:>8}")
+
+
 def main() -> int:
     """Measure, print the table, and say by the exit status whether the limit held."""
     parser = argparse.ArgumentParser(
@@ -164,24 +178,14 @@ def main() -> int:
         if arguments.before:
             fill_small(folder / "drop", arguments.before)
             small, _ = measure(folder / "home", folder / "drop")
-            print(
-                f"while {arguments.before} small pictures were learned: RSS {small.peak['Rss'] / 1024:.1f} MB"
-            )
+            print(f"while {arguments.before} small pictures were learned:")
+            told(small)
         size = fill(folder / "drop", arguments.pictures)
         watch, seconds = measure(folder / "home", folder / "drop")
 
     mean_mb = size / arguments.pictures / 1e6
     print(f"{arguments.pictures} JPEG of {SIZE[0]} x {SIZE[1]}, {mean_mb:.1f} MB each, in {seconds:.1f} s")
-    print(f"{'MB':<22}{'agent':>8}{'children':>10}{'together':>10}{'limit':>8}")
-    for name, meaning in (
-        ("Pss", "PSS, shared once"),
-        ("Rss", "RSS, shared twice"),
-        ("VmHWM", "VmHWM, any moment"),
-    ):
-        alone = {pid: value / 1024 for pid, value in watch.alone[name].items()}
-        agent = alone.pop(watch.pid, 0.0)
-        together = watch.peak[name] / 1024 if name in watch.peak else agent + sum(alone.values())
-        print(f"{meaning:<22}{agent:>8.1f}{sum(alone.values()):>10.1f}{together:>10.1f}{LIMIT_MB:>8}")
+    told(watch)
     held = watch.peak["Rss"] / 1024 <= LIMIT_MB
     print("the limit holds" if held else "OVER THE LIMIT")
     return 0 if held else 1

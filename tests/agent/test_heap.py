@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_MB = 160
 
 PROGRAM = """
 import os, sys
@@ -40,3 +46,21 @@ def test_what_large_arrays_took_goes_back():
 
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 5
+
+
+@pytest.mark.slow
+@pytest.mark.measured
+def test_both_processes_stay_below_their_limit():
+    """E5: while 500 pictures are taken in and learned, and then 20 of 12 megapixels, with the pages of both once."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "--before", "500", "--pictures", "20"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+    )
+    figures = [float(one) for one in re.findall(r"^PSS.* ([\d.]+) +\d+$", done.stdout, re.MULTILINE)]
+
+    assert len(re.findall(r"^version \d+ published", done.stdout + done.stderr, re.MULTILINE)) == 2
+    assert len(figures) == 2, done.stdout + done.stderr
+    assert max(figures) < MOST_MB
