@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,15 +27,33 @@ def deliver(drop_folder: Path, label: str, files: Iterable[Path]) -> list[Path]:
         _open(source).close()
     make_folder(drop_folder)
     with translated(drop_folder, "look at the drop folder"):
-        mode = stat.S_IMODE(drop_folder.stat().st_mode)
-        folder = _label_folder(drop_folder, label, mode)
+        state = drop_folder.stat()
+        mode = stat.S_IMODE(state.st_mode)
+        with _as_owner(state):
+            folder = _label_folder(drop_folder, label, mode)
     placed: list[Path] = []
     for source in sources:
-        with _open(source) as file:
-            # A private drop folder gets private files; one that is shared with a group shares them, because
-            # the agent of another user could not read what was added.
+        # A private drop folder gets private files; one that is shared with a group shares them, because
+        # the agent of another user could not read what was added.
+        with _open(source) as file, _as_owner(state):
             placed.append(copy_file(file, folder / _visible(source.name), 0o600 | (mode & 0o044)))
     return placed
+
+
+@contextmanager
+def _as_owner(state: os.stat_result) -> Iterator[None]:
+    """Write as the owner of the drop folder, for root: a service could not read what is root's, or take it away."""
+    if os.geteuid() != 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(state.st_gid)
+    os.seteuid(state.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
 
 
 def _open(source: Path) -> BinaryIO:

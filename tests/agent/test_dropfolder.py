@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -945,6 +946,20 @@ class TestDeliver:
         assert [path.read_bytes() for path in placed] == [b"a", b"b"]
         assert all(path.exists() for path in pictures)
         assert sorted(path.name for path in (tmp_path / "drop" / "cat").iterdir()) == ["p-2.jpg", "p.jpg"]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+    def test_what_root_adds_belongs_to_the_owner_of_the_folder(self, pictures):
+        """Root adds pictures that only root can read, and the service's user can read and remove what came."""
+        with tempfile.TemporaryDirectory() as place:  # others may not look into pytest's folders
+            Path(place).chmod(0o755)
+            drop = Path(place, "drop")
+            drop.mkdir()
+            os.chown(drop, 4321, 4322)
+            placed = deliver(drop, "cat", pictures)
+            owners = {(path.stat().st_uid, path.stat().st_gid) for path in [drop / "cat", *placed]}
+
+        assert owners == {(4321, 4322)}
+        assert (os.geteuid(), os.getegid()) == (0, 0)
 
     def test_taken_in_without_the_wait(self, bench, clock, pictures, tmp_path):
         """B7: a watching agent knows from the rename that the file is whole."""
