@@ -124,7 +124,8 @@ class DelegateTrial:
         poller.register(self._out, select.POLLIN)
         poller.register(self._words, select.POLLIN)
         while (verdict := self.poll()) is None:
-            for fd, event in poller.poll(200):
+            left = self._deadline - self._monotonic()
+            for fd, event in poller.poll(1000 * min(0.2, max(0.0, left))):
                 if not event & select.POLLIN:
                     poller.unregister(fd)  # it said its last, and would be heard saying nothing for ever
         return verdict
