@@ -122,7 +122,17 @@ class Place:
 
 @pytest.fixture(name="place", scope="session")
 def _place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """An environment in which plugins can be installed."""
+    """An environment in which plugins can be installed; other tests have installed theirs in it, too."""
+    return _made(tmp_path_factory)
+
+
+@pytest.fixture(name="own_place")
+def _own_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """An environment without plugins of other tests: what they decide would be decided here."""
+    return _made(tmp_path_factory)
+
+
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Place:
     for needed, least in (("pip", 22), ("setuptools", 77)):
         try:
             found = version(needed)

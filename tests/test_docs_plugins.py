@@ -177,9 +177,9 @@ def follow(place, chapter: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_tutorial_works_as_it_stands(place):
+def test_the_tutorial_works_as_it_stands(own_place):
     """Its commands and files, one after the other, in an environment of their own: from nothing to predictions."""
-    said = follow(place, "From nothing to a working plugin in ten minutes")
+    said = follow(own_place, "From nothing to a working plugin in ten minutes")
 
     assert "colours" in said[3]
     assert "passed" in said[2]
@@ -190,19 +190,21 @@ def test_the_tutorial_works_as_it_stands(place):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_tutorial_of_a_delegate_works_as_it_stands(place):
+def test_the_tutorial_of_a_delegate_works_as_it_stands(own_place):
     """From C to a delegate that is chosen, runs a step of the model, agrees with the CPU, and answers."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed, so no delegate can be built")
 
-    said = follow(place, "From nothing to a working delegate in ten minutes")
+    said = follow(own_place, "From nothing to a working delegate in ten minutes")
 
     assert "passed" in said[4]
     assert "library missing" in said[5]
     for table in (said[7], said[-1]):
-        assert re.search(r"^mychip +mychip +yes +[\d.]+ +1\.0000 +1 of 60 +yes$", table, re.MULTILINE)
+        assert re.search(
+            r"^mychip +mychip +(?:ok|not faster) +[\d.]+ +1\.0000 +1 of 60 +yes$", table, re.MULTILINE
+        )
     assert said[-2].count("mug") >= 4
-    assert json.loads((place.folder / "chip" / "status.json").read_text())["delegate"]["name"] == "mychip"
+    assert json.loads((own_place.folder / "chip" / "status.json").read_text())["delegate"]["name"] == "mychip"
 
 
 @pytest.mark.slow

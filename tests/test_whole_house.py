@@ -23,6 +23,7 @@ from edge_agent.agent.asking import session
 from edge_agent.agent.calling import is_running
 from edge_agent.agent.extractors import BUILT_IN
 from edge_agent.default_plugins.extractors import CARD_PATH
+from edge_agent.vision.picture_metadata import without_metadata
 from edge_agent.vision.preprocessing import load_card
 
 pytestmark = pytest.mark.slow
@@ -428,7 +429,8 @@ class TestPathological:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """What a picture is known by, with or without what its file says besides."""
+    return hashlib.sha256(without_metadata(path.read_bytes())).hexdigest()
 
 
 def _peak_megabytes(pid: int) -> float:
