@@ -151,7 +151,10 @@ class Board:
         now = self._wall()
         if now < _BEFORE_ANY_CLOCK:
             return None
-        local = datetime.fromtimestamp(now).astimezone()
+        try:
+            local = datetime.fromtimestamp(now).astimezone()
+        except (OverflowError, ValueError, OSError):  # a clock beyond what this system can tell the time of
+            return None
         return local.hour * 60 + local.minute
 
     def _found(self, pattern: str) -> Iterator[Path]:

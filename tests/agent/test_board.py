@@ -139,10 +139,10 @@ def test_memory_and_load(files, monkeypatch):
 
 
 def test_a_clock_that_is_not_set(files):
-    """In 1970 there is no time of day."""
-    files.wall.now = 1000.0
-
-    assert files.reading().minute is None
+    """In 1970 there is no time of day, nor in a year that no calendar has."""
+    for moment in (1000.0, 1e18):
+        files.wall.now = moment
+        assert files.reading().minute is None
 
 
 def test_a_reading_is_good_for_a_second(files):
