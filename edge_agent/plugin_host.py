@@ -15,20 +15,20 @@ from edge_agent.errors import PluginError
 from edge_agent.guest import guest, words
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
 from edge_agent.mailbox import Mailbox
-from edge_agent.ml.heads.conformance import AT_REGISTRATION, check_head
-from edge_agent.ml.heads.protocol import Head
-from edge_agent.ml.selection import ReviewPool, Suggestion, check_suggestions
-from edge_agent.vision.delegate_spec import DelegateChange, DelegateSpec
-from edge_agent.vision.preprocessing import ExtractorCard, check_card
 
+# What needs NumPy is imported where it is asked about: a command that asks for commands only is there sooner.
 if TYPE_CHECKING:
     import click
 
     from edge_agent.agent.evaluation import Evaluation
     from edge_agent.agent.policy import UpdateSituation
+    from edge_agent.ml.heads.protocol import Head
+    from edge_agent.ml.selection import ReviewPool, Suggestion
     from edge_agent.ml.update import TaskStateChange, TrainingEvent
     from edge_agent.store.registry import Version
     from edge_agent.store.samples import Rejection, Sample
+    from edge_agent.vision.delegate_spec import DelegateChange, DelegateSpec
+    from edge_agent.vision.preprocessing import ExtractorCard
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,7 @@ class PluginHost:
 
     def register_extractors(self) -> dict[str, ExtractorCard]:
         """Every extractor that is offered, by name; raises `PluginError`."""
+        from edge_agent.vision.preprocessing import ExtractorCard, check_card
 
         def name(card: object) -> str:
             if not isinstance(card, ExtractorCard):
@@ -128,6 +129,7 @@ class PluginHost:
 
     def register_delegates(self) -> dict[str, DelegateSpec]:
         """Every delegate that is offered, by name; raises `PluginError`."""
+        from edge_agent.vision.delegate_spec import DelegateSpec
 
         def name(spec: object) -> str:
             if not isinstance(spec, DelegateSpec):
@@ -138,6 +140,7 @@ class PluginHost:
 
     def register_heads(self) -> dict[str, type[Head]]:
         """Every learning method that is offered, by name; raises `PluginError`."""
+        from edge_agent.ml.heads.conformance import AT_REGISTRATION, check_head
 
         def name(head: type[Head]) -> str:
             check_head(head, AT_REGISTRATION)
@@ -212,6 +215,8 @@ class PluginHost:
                         continue
                     _check_answer(answer, expected)
                     if isinstance(answer, list):
+                        from edge_agent.ml.selection import check_suggestions
+
                         check_suggestions(answer, facts["pool"])
                     elif isinstance(answer, str) and not self._reports[listener.plugin].built_in:
                         clean_label(answer)  # a folder's name is the owner's own, and is told as such

@@ -18,6 +18,7 @@ import pluggy
 from edge_agent.config import PluginsConfig
 from edge_agent.errors import ConfigError, PluginError
 from edge_agent.guest import guest
+from edge_agent.hook_search import may_implement
 from edge_agent.hookspecs import HOOK_NAMES, PROJECT, Hooks
 from edge_agent.plugin_host import QUEUE_SIZE, Listener, PluginHost, PluginReport
 from edge_agent.sections import convert_section, is_section, suggest
@@ -43,8 +44,11 @@ def load_plugins(
     built_in: Sequence[tuple[str, object]],
     entry_points: Iterable[metadata.EntryPoint] | None = None,
     queue_size: int = QUEUE_SIZE,
+    only: str = "",
 ) -> PluginHost:
     """Load every installed plugin that is not disabled, and the built-in ones behind them.
+
+    With `only`, the name of a hook, guests that cannot implement it are not even imported.
 
     Guests are asked and told in alphabetical order of their names (`tryfirst` and `trylast` as pluggy has
     them), the built-in plugins after all of them. `entry_points`: by default those of the group `edge_agent`.
@@ -62,6 +66,8 @@ def load_plugins(
     reports: dict[str, PluginReport] = {}
     # The last to be registered is the first to be called.
     for name in sorted(set(found) - set(config.disabled), reverse=True):
+        if only and not may_implement(found[name], only):
+            continue
         try:
             with _no_exit():
                 plugin = make_plugin(found[name], config.settings.get(name), problems)

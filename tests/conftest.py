@@ -190,6 +190,15 @@ class Guests:
         self.hosts.append(host)
         return host
 
+    def install(self) -> None:
+        """Have every guest that was added found as an installed distribution is."""
+        info = self.folder / "edge_agent_guests-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Name: edge-agent-guests\nVersion: 1\n")
+        lines = [f"{entry.name} = {entry.value}\n" for entry in self.entry_points]
+        (info / "entry_points.txt").write_text("[edge_agent]\n" + "".join(lines))
+        importlib.invalidate_caches()
+
     def module(self, name: str) -> Any:
         """The imported module of a guest."""
         return sys.modules[next(module for module in self.modules if module.startswith(f"guest_{name}_"))]

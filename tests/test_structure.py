@@ -149,7 +149,7 @@ STOREYS = """
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.confinement | vision.delegate_spec | vision.delegate_verdict | vision.kernel | vision.syscalls
     example_config
-    config | guest | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
+    config | guest | hook_search | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
     errors
 """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import itertools
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,31 +16,50 @@ from edge_agent.cli.output import complain, streams
 from edge_agent.cli.settings import Settings
 from edge_agent.errors import ConfigError, EdgeAgentError, MLCreateError, MLCreateErrorCode, UserError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS = {
-    "init": "edge_agent.cli.setup:init",
-    "config": "edge_agent.cli.setup:config",
-    "run": "edge_agent.cli.run:run",
-    "demo": "edge_agent.cli.demo:demo",
-    "add": "edge_agent.cli.samples:add",
-    "samples": "edge_agent.cli.samples:samples",
-    "forget": "edge_agent.cli.samples:forget",
-    "update": "edge_agent.cli.versions:update",
-    "versions": "edge_agent.cli.versions:versions",
-    "rollback": "edge_agent.cli.versions:rollback",
-    "train": "edge_agent.cli.train:train",
-    "predict": "edge_agent.cli.predict:predict",
-    "evaluate": "edge_agent.cli.predict:evaluate",
-    "export": "edge_agent.cli.export:export",
-    "backup": "edge_agent.cli.backup:backup",
-    "restore": "edge_agent.cli.backup:restore",
-    "status": "edge_agent.cli.status:status",
-    "review": "edge_agent.cli.review:review",
-    "doctor": "edge_agent.cli.doctor:doctor",
-    "extractors": "edge_agent.cli.extractors:extractors",
-    "delegates": "edge_agent.cli.delegates:delegates",
-    "plugins": "edge_agent.cli.plugins:plugins",
+    "init": ("setup", "Make a state directory, configuration and drop folder."),
+    "config": ("setup", "Check the configuration or print an example."),
+    "run": ("run", "Watch the drop folder, learn, and answer until told to stop."),
+    "demo": ("demo", "Learn five things from drawn pictures and recognise pictures it has not seen."),
+    "add": ("samples", "Put copies of pictures into the drop folder."),
+    "samples": ("samples", "List or correct what the agent has learned from."),
+    "forget": ("samples", "Remove a sample, or all samples of a label, and what was learned from them."),
+    "update": ("versions", "Take in what waits and run an update now."),
+    "versions": ("versions", "List the published versions, newest first; or import one."),
+    "rollback": ("versions", "Serve an older version again."),
+    "train": ("train", "Train a classifier from the labelled pictures DATA/<label>/*."),
+    "predict": ("predict", "Classify pictures: files, or all files below folders."),
+    "evaluate": (
+        "predict",
+        "Measure a version, or what a session trained, on the labelled pictures DIR/<label>/*.",
+    ),
+    "export": (
+        "export",
+        "Write a version as one TFLite file that any program can run: picture in, probabilities out.",
+    ),
+    "backup": (
+        "backup",
+        "Write samples, pictures, versions and the configuration into FILE, also while an agent runs.",
+    ),
+    "restore": ("backup", "Bring back what `edge-agent backup` wrote into FILE; no agent may run."),
+    "status": ("status", "Show what is going on and what went wrong."),
+    "review": ("review", "Say which pictures without a label to label first."),
+    "doctor": ("doctor", "Say what is wrong with the set-up or the pictures, and what to do."),
+    "extractors": (
+        "extractors",
+        "List, add, inspect, compare and choose what turns a picture into features.",
+    ),
+    "delegates": (
+        "delegates",
+        "Show what may look at pictures: the CPU, and the accelerators that plugins offer.",
+    ),
+    "plugins": ("plugins", "List the plugins and the hooks each implements, or begin a new one."),
 }
-"""Where each command lives; a command's module is imported only when it is used, so that `--help` is quick."""
+"""The module and the line of help of each command; modules are imported only when they are used, so that `--help` is
+quick."""
 
 
 USERS_ERRORS = frozenset(
@@ -66,25 +85,48 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, built-in ones first in the order a newcomer meets them."""
-        try:
-            return [*COMMANDS, *sorted(_plugin_commands(ctx))]
-        except EdgeAgentError as error:  # who asks for help must get it
-            complain(f"commands of plugins are not shown: {error}")
-            return list(COMMANDS)
+        return [str(command.name) for command in self._listed(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a built-in command, or ask the plugins."""
-        place = COMMANDS.get(cmd_name)
-        if place is None:
+        if cmd_name not in COMMANDS:
             others = _plugin_commands(ctx)
             if cmd_name not in others:
-                near = difflib.get_close_matches(cmd_name, [*COMMANDS, *others], n=1)
+                from difflib import get_close_matches
+
+                near = get_close_matches(cmd_name, [*COMMANDS, *others], n=1)
                 hint = f", did you mean {near[0]!r}?" if near else ""
                 raise UserError(f"there is no command {cmd_name!r}{hint} (see edge-agent --help)")
             return others[cmd_name]
-        module, _, attribute = place.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, from what is known of the built-in commands without importing them."""
+        commands = [command for command in self._listed(ctx) if not command.hidden]
+        limit = formatter.width - 6 - max(len(str(command.name)) for command in commands)
+        with formatter.section("Commands"):
+            formatter.write_dl([(str(one.name), one.get_short_help_str(limit)) for one in commands])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands that begin so, with their help; and what every command completes."""
+        from click.shell_completion import CompletionItem
+
+        return [
+            CompletionItem(command.name, help=command.get_short_help_str())
+            for command in self._listed(ctx)
+            if not command.hidden and str(command.name).startswith(incomplete)
+        ] + click.Command.shell_complete(self, ctx, incomplete)
+
+    def _listed(self, ctx: click.Context) -> list[click.Command]:
+        """Name and help of every command: of built-in ones no more, those of plugins as they are."""
+        built_in = [click.Command(name, help=line) for name, (_, line) in COMMANDS.items()]
+        try:
+            return built_in + sorted(_plugin_commands(ctx).values(), key=lambda command: str(command.name))
+        except EdgeAgentError as error:  # who asks for help must get it
+            complain(f"commands of plugins are not shown: {error}")
+            return built_in
 
 
 def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:

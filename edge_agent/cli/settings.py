@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -89,15 +89,23 @@ class Settings:
             host = load_plugins(sound, built_in=built_in_plugins(self.config))
             return host, list(error.problems), left_out
 
-    def plugin_commands(self, taken: Container[str]) -> dict[str, click.Command]:
-        """Commands that plugins add; a name that is taken is refused by name."""
-        from edge_agent.errors import PluginError
+    def plugin_commands(self, taken: Iterable[str]) -> dict[str, click.Command]:
+        """Commands that plugins add; a name that is taken is refused.  Raises `PluginError`, `ConfigError`.
 
-        commands = {str(command.name): command for command in self.plugins().register_commands()}
-        for name in commands:
-            if name in taken:
-                raise PluginError(f"a plugin registers the command {name!r}, which edge-agent has already")
-        return commands
+        Only plugins that may add one are imported, and where there is none, not even the configuration is read.
+        """
+        from importlib import metadata
+
+        from edge_agent.hook_search import may_implement
+
+        hook = "register_commands"
+        guests = metadata.entry_points(group="edge_agent")
+        if not any(may_implement(guest, hook) for guest in guests):
+            return {}
+        from edge_agent.plugins import load_plugins
+
+        host = load_plugins(self.config.plugins, built_in=(), entry_points=guests, only=hook)
+        return {str(command.name): command for command in host.register_commands(taken)}
 
     @property
     def drop_folder(self) -> Path:

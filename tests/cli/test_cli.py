@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from edge_agent import __version__
-from edge_agent.cli import COMMANDS, globals_first, main, run_command
+from edge_agent.cli import COMMANDS, edge_agent, globals_first, main, run_command
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
@@ -64,6 +67,49 @@ def test_the_list_begins_with_what_a_newcomer_needs(shell: Shell) -> None:
     assert __version__ in shell.run("--version").out
 
 
+@pytest.mark.parametrize("limit", [45, 60, 1000])
+def test_the_list_says_what_the_commands_say(limit: int) -> None:
+    """The line of help beside each built-in command in the list is that of the command itself."""
+    context = click.Context(edge_agent)
+    listed = {
+        name: click.Command(name, help=line).get_short_help_str(limit) for name, (_, line) in COMMANDS.items()
+    }
+    found = {name: edge_agent.get_command(context, name) for name in COMMANDS}
+    assert listed == {name: command and command.get_short_help_str(limit) for name, command in found.items()}
+
+
+@pytest.mark.parametrize("asked", ["--help", "--version", "predict --help", "status --help", "update --help"])
+def test_who_asks_for_help_does_not_wait_for_what_is_not_used(asked: str, tmp_path: Path) -> None:
+    """Help and version import neither NumPy nor the store, and the list of commands no command's module."""
+    program = """
+import sys
+from edge_agent.cli import COMMANDS, run_command
+assert run_command(sys.argv[1:]) == 0
+modules = {f"edge_agent.cli.{module}" for module, _ in COMMANDS.values()}
+unused = {"numpy", "PIL", "sqlite3", "rich", "edge_agent.agent.agent"}
+print(sorted((unused | (modules if len(sys.argv) == 2 else set())) & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *asked.split()], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "[]\n"
+
+
+def test_a_shell_completes_commands_without_importing_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The names that begin as what was typed come with their help, and options complete as well."""
+    monkeypatch.setenv("_EDGE_AGENT_COMPLETE", "bash_complete")
+    monkeypatch.setattr("importlib.import_module", None)
+    monkeypatch.setenv("COMP_CWORD", "1")
+    for typed, expected in (("ver", "plain,versions\n"), ("--ver", "plain,--version\n")):
+        monkeypatch.setenv("COMP_WORDS", f"edge-agent {typed}")
+        with pytest.raises(SystemExit) as end:
+            run_command([])
+        assert end.value.code == 0
+        assert capsys.readouterr().out == expected
+
+
 def test_help_is_given_whatever_a_plugin_does(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +120,7 @@ def test_help_is_given_whatever_a_plugin_does(
     (site / "edge_agent_worn-1.dist-info" / "entry_points.txt").write_text(
         "[edge_agent]\nworn = edge_agent_worn\n"
     )
-    (site / "edge_agent_worn.py").write_text("import os\nos._exit(7)\n")
+    (site / "edge_agent_worn.py").write_text("import os\nos._exit(7)  # before register_commands\n")
     monkeypatch.syspath_prepend(str(site))
     out = "`disabled = ['worn']` in [plugins] leaves it out"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-import click
 import pytest
 
 from edge_agent.cli.settings import CONFIG_NAME, Settings, expanded
 from edge_agent.errors import ConfigError, NotFoundError, PluginError, UserError
-from edge_agent.hookspecs import hookimpl
 
 
 def test_nothing_is_read_before_it_is_needed(tmp_path: Path) -> None:
@@ -55,17 +54,21 @@ def test_asking_needs_a_home(tmp_path: Path) -> None:
 
 def test_a_plugins_command_does_not_replace_a_built_in_one(tmp_path: Path, guests) -> None:
     """Commands of plugins are found by name; a name that is taken is refused."""
-
-    class Commands:
-        @hookimpl
-        def register_commands(self, register) -> None:
-            register(click.Command("dance"))
-
-    class WithCommands(Settings):
-        def plugins(self, extra=()):
-            return guests.load(built_in=[("commands", Commands())])
-
-    settings = WithCommands(str(tmp_path))
-    assert list(settings.plugin_commands(taken=("run",))) == ["dance"]
-    with pytest.raises(PluginError, match="dance"):
+    guests.add(
+        "commands",
+        "import click\n@hookimpl\ndef register_commands(register):\n    register(click.Command('dance'))\n",
+    )
+    guests.install()
+    settings = Settings(str(tmp_path))
+    assert "dance" in settings.plugin_commands(taken=("run",))
+    with pytest.raises(PluginError, match=r"plugin 'commands'.*'dance' is taken by edge-agent"):
         settings.plugin_commands(taken=("dance",))
+
+
+def test_a_plugin_without_commands_is_not_imported_for_them(tmp_path: Path, guests) -> None:
+    """Who asks for the commands of plugins waits for no plugin that has none, nor reads a configuration for it."""
+    guests.add("idle", "@hookimpl\ndef agent_started(home):\n    pass\n")
+    guests.install()
+    settings = Settings(str(tmp_path))
+    settings.plugin_commands(taken=())
+    assert not set(guests.modules) & set(sys.modules)
