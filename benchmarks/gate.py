@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 from learning import CARD, Pictures
 
-from edge_agent.agent.learning import Learning, Outcome
+from edge_agent.agent.learning import Learning
+from edge_agent.agent.outcomes import Outcome
 from edge_agent.agent.serving import Serving
 from edge_agent.config import Config, PicturesConfig
 from edge_agent.default_plugins import built_in_plugins

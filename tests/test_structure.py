@@ -68,7 +68,7 @@ STOREYS = """
     plugins
     plugin_host
     mailbox
-    agent.dropfolder | agent.traces | agent.refusals | agent.verdict
+    agent.dropfolder | agent.traces | agent.refusals | agent.outcomes | agent.verdict
     agent.checkup | agent.removal | agent.specimens
     agent.sight
     agent.leftovers
@@ -114,7 +114,7 @@ STOREYS = """
     ml.discriminant | store.sums
     ml.soundness
     ml.recipes | ml.neighbourhoods | ml.separation | ml.unknowns
-    ml.left_out
+    ml.left_out | ml.likenesses
     ml.linear_answers
     ml.scatter
     ml.cholesky | store.sums_file

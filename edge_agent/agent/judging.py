@@ -21,6 +21,7 @@ from edge_agent.ml.evidence import evidence
 from edge_agent.ml.fits.lda import LDAFit
 from edge_agent.ml.fits.protocol import FitData
 from edge_agent.ml.label_errors import leave_one_out
+from edge_agent.ml.likenesses import Likenesses
 from edge_agent.ml.model import MLModel
 from edge_agent.store.registry import Version
 from edge_agent.store.samples import Sample, TrainingSet
@@ -57,22 +58,23 @@ def judge(
     serving: MLModel | None,
     sample_of: Callable[[str], Sample | None],
     before: TrainingSet | None = None,
+    likenesses: Likenesses | None = None,
 ) -> Evaluation:
     """Everything that is known when it is decided whether the candidate becomes the current version.
 
     `serving` is the model of `current`; None compares with nothing. `sample_of` gives what is stored of a digest.
     `before` are the samples as the current version sees them, where it was made with another extractor.
     A version that fails when it is asked keeps nobody from another one: it is judged without it, and `unasked` says
-    why.
+    why. `likenesses` are of the samples of this extractor, kept from one candidate to the next.
     """
     anew = serving is not None and before is not None
     if before is not None and not before:
         serving = before = None  # nothing is stored of what the current version sees
     try:
-        return _judged(candidate, current, serving, sample_of, before, anew=anew)
+        return _judged(candidate, current, serving, sample_of, before, likenesses, anew=anew)
     except UnsoundError as error:
         log.warning("the version that answers cannot be asked: %s", error, exc_info=True)
-        return _judged(candidate, current, None, sample_of, unasked=str(error))
+        return _judged(candidate, current, None, sample_of, None, likenesses, unasked=str(error))
 
 
 def _judged(
@@ -81,6 +83,7 @@ def _judged(
     serving: MLModel | None,
     sample_of: Callable[[str], Sample | None],
     before: TrainingSet | None = None,
+    likenesses: Likenesses | None = None,
     *,
     anew: bool = False,
     unasked: str = "",
@@ -106,7 +109,13 @@ def _judged(
         y_true=samples.provider(held_out).labels,
         forgotten=not samples.holds([digest for digest in then if digest not in trained]),
     )
-    found = evidence(model.head, lambda rows: provider.arrays(rows)[0], provider.labels)
+    found = evidence(
+        model.head,
+        lambda rows: provider.arrays(rows)[0],
+        provider.labels,
+        names=provider.sequences,
+        likenesses=likenesses,
+    )
     evaluation = replace(evaluation, evidence=found, unasked=unasked)
     if current is None or not (serving or unasked or anew) or not then:
         return evaluation

@@ -11,6 +11,7 @@ from typing import Any
 from edge_agent.agent.bursts import divided
 from edge_agent.agent.head_settings import head_parameters
 from edge_agent.agent.judging import Trained, judge, learned_by
+from edge_agent.agent.outcomes import Outcome
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.publishing import Candidate, publish
 from edge_agent.agent.refusals import Refusals
@@ -18,7 +19,9 @@ from edge_agent.agent.split import Split, relearned
 from edge_agent.config import LearningConfig, UpdateConfig
 from edge_agent.errors import DiskFailedError, EdgeAgentError, NotFoundError, StoreError
 from edge_agent.hookspecs import Decision
+from edge_agent.ml.evidence import STRICT
 from edge_agent.ml.heads.protocol import Head
+from edge_agent.ml.likenesses import Likenesses
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.update import (
     MLTaskState,
@@ -39,35 +42,6 @@ log = logging.getLogger(__name__)
 
 LEARNED_REVISION = "learned_revision"
 """Where the store keeps which of its revisions the last finished update saw."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one update ended, as a person or a program is told."""
-
-    state: str
-    """`published`, `refused`, `failed`, `cancelled` or `nothing`."""
-
-    version: int | None
-    accuracy: float | None
-    seconds: float
-    samples: int
-    message: str
-    untrainable: bool = False
-    """The head could not learn from what is stored."""
-    unseen: bool = False
-    """It says nothing about what is new."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain values."""
-        return {
-            "state": self.state,
-            "version": self.version,
-            "accuracy": self.accuracy,
-            "seconds": round(self.seconds, 3),
-            "samples": self.samples,
-            "message": self.message,
-        }
 
 
 @dataclass
@@ -118,6 +92,7 @@ class Learning:
         self._revision_seen = store.revision
         self._changed_at = monotonic()
         self._judged: tuple[int, str] | None = None
+        self._likenesses = "", Likenesses(STRICT)
         self._counted: tuple[int, dict[str, int]] | None = None
         self._last: Outcome | None = None
 
@@ -320,7 +295,9 @@ class Learning:
         other = current is not None and current.extractor_fingerprint != facts.fingerprint
         before = self._store.snapshot(current.extractor_fingerprint) if current and other else None
         made = Trained(candidate, running.training_set, running.parts)
-        evaluation = judge(made, current, serving, self._sample, before)
+        if self._likenesses[0] != facts.fingerprint:
+            self._likenesses = facts.fingerprint, Likenesses(STRICT)
+        evaluation = judge(made, current, serving, self._sample, before, self._likenesses[1])
         decision = self._plugins.accept_candidate(evaluation)
         if insisted and not decision.answer:
             reason = f"published because its owner insists, although: {decision.reason}"

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from edge_agent.agent.learning import Outcome
 from edge_agent.agent.limits import LIMITS, Limits
+from edge_agent.agent.outcomes import Outcome
 from edge_agent.agent.pauses import REST_SECONDS
 from edge_agent.agent.policy import UpdateSituation, wait_seconds
 from edge_agent.agent.requests import Request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from edge_agent.ml.heads.lda import LDAHead
 from edge_agent.ml.heads.mixed import MixedHead
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.intervals import wilson
+from edge_agent.ml.likenesses import Likenesses, Near, Read
 from edge_agent.ml.linear_answers import Recipe, State
 from edge_agent.ml.neighbourhoods import Neighbourhoods
 from edge_agent.ml.transforms import signed_root
@@ -25,14 +26,11 @@ ROWS = 1500
 """So many neighbours of these are left out with them; of the others only single samples are."""
 WORK = 3e8
 """The sum of cubes of how many are left out at a time: about 0.1 s."""
-BLOCK_ROWS = 512
 FLATTERED = 0.1
 """By so much single samples have to be better before it is called flattery."""
 NAMED = 5
 """So many labels are named in a sentence."""
 
-Read = Callable[[list[int]], NDArray[np.float32]]
-"""Features [k, D] of the samples at k places."""
 Members = list[NDArray[np.intp]]
 
 
@@ -142,13 +140,23 @@ class Evidence:
         return said
 
 
-def evidence(head: Head, read: Read, labels: Sequence[str]) -> Evidence:
+def evidence(
+    head: Head,
+    read: Read,
+    labels: Sequence[str],
+    *,
+    names: NDArray[np.int64] | None = None,
+    likenesses: Likenesses | None = None,
+) -> Evidence:
     """What leaving out samples, alone and with their near-duplicates, says of a head, in closed form.
 
     `labels` [n] are those of all samples the head has learned, `read` gives their features. Penalty, tau and
     temperature stay as they were learned. Of more than `LOOKED_AT` samples the first of each label are
     looked at, so the order should say nothing; their near-duplicates are sought among all. Memory is
     O(`ROWS`^2 + `ROWS` D).
+
+    With `likenesses` from the time before and `names` [n], which no two samples ever share, only what came or went
+    since is held against those looked at. The result is the same.
     """
     n = len(labels)
     parts = linear_parts(head)
@@ -157,24 +165,35 @@ def evidence(head: Head, read: Read, labels: Sequence[str]) -> Evidence:
     state, recipe, prior = parts
     if round(state.total) != n:
         return Evidence(n, because="it had learned from other pictures before")
-    where: dict[str, list[int]] = {label: [] for label in head.classes_}
-    for place, label in enumerate(labels):
-        where[label].append(place)
+    if names is None or likenesses is None:
+        names, likenesses = np.arange(n, dtype=np.int64), Likenesses(STRICT)
+    likenesses.keep_labels(head.classes_)
+    column_of = {label: column for column, label in enumerate(head.classes_)}
+    columns = np.fromiter((column_of[label] for label in labels), dtype=np.intp, count=n)
     answers = Neighbourhoods(state, recipe)
     found: dict[str, tuple[int, Shares]] = {}
-    for column, (label, places) in enumerate(where.items()):
+    for column, label in enumerate(head.classes_):
+        places = np.flatnonzero(columns == column)
         share = len(places) / n
-        Z, members = _neighbours(places, read, share)
-        lists = [[rows for rows in kind if len(rows) < len(places)] for kind in members]
-        right = (answers.scores(Z, column, [rows for kind in lists for rows in kind]) + prior).argmax(
-            axis=1
-        ) == column
-        ends = np.cumsum([len(kind) for kind in lists])
+        asked = min(len(places), max(1, round(LOOKED_AT * share)))
+
+        def of_label(rows: list[int], places: NDArray[np.intp] = places) -> NDArray[np.float32]:
+            return read(places[rows].tolist())
+
+        # With their neighbours as many are left out as there is room and time for.
+        near = likenesses.near(label, names[places], of_label, asked, ROWS * share, WORK * share)
+        rows, members = _members(near, asked, len(places))
+        lists = [[one for one in kind if len(one) < len(places)] for kind in members]
+        # One of the same sample and length is the same list: each kind has the neighbours of the kind before.
+        alike = {(int(one[0]), len(one)): one for kind in lists for one in kind}
+        Z = signed_root(of_label(rows.tolist()))
+        best = (answers.scores(Z, column, list(alike.values())) + prior).argmax(axis=1)
+        right = dict(zip(alike, (best == column).tolist(), strict=True))
         counted = [
-            Share(int(right[end - len(kind) : end].sum()), len(kind)) if kind else None
-            for kind, end in zip(lists, ends, strict=True)
+            Share(sum(right[int(one[0]), len(one)] for one in kind), len(kind)) if kind else None
+            for kind in lists
         ]
-        found[label] = len(members[0]), Shares(*counted)
+        found[label] = asked, Shares(*counted)
     whole = Shares(*(_sum([getattr(one, kind) for _, one in found.values()]) for kind in _KINDS))
     return Evidence(
         n,
@@ -183,6 +202,23 @@ def evidence(head: Head, read: Read, labels: Sequence[str]) -> Evidence:
         per_class={label: one for label, (_, one) in found.items()},
         because="" if whole.single else "each label has one picture",
     )
+
+
+def _members(near: Sequence[Near], asked: int, n: int) -> tuple[NDArray[np.intp], list[Members]]:
+    """Which of the n samples of a label are needed, and the rows of each list: alone, loosely and strictly.
+
+    The first of each list is one of those asked, the first of the label; `near` are the neighbours of some of them.
+    """
+    needed = np.zeros(n, dtype=np.bool_)
+    needed[:asked] = True
+    for places, _ in near:
+        needed[places] = True
+    rows = np.flatnonzero(needed)
+    at = np.cumsum(needed) - 1
+    alone: Members = [np.array([i], dtype=np.intp) for i in range(asked)]
+    loose = [np.append(alone[i], at[places[cosines >= LOOSE]]) for i, (places, cosines) in enumerate(near)]
+    strict = [np.append(alone[i], at[places]) for i, (places, _) in enumerate(near)]
+    return rows, [alone, loose, strict]
 
 
 def linear_parts(head: Head) -> tuple[State, Recipe, NDArray[np.float64]] | str:
@@ -208,40 +244,3 @@ _KINDS = ("single", "loose", "strict")
 def _sum(shares: Sequence[Share | None]) -> Share | None:
     known = [one for one in shares if one]
     return Share(sum(one.right for one in known), sum(one.count for one in known)) if known else None
-
-
-def _neighbours(places: list[int], read: Read, share: float) -> tuple[NDArray[np.float64], list[Members]]:
-    """Unit vectors of those looked at and their neighbours, and the rows of each alone, loosely and strictly.
-
-    `places` are those of one label, which has this share of all samples.
-    """
-    n = len(places)
-    asked = min(n, max(1, round(LOOKED_AT * share)))
-    U = _unit(read(places[:asked]))
-    cosines = np.concatenate(
-        [U @ _unit(read(places[start : start + BLOCK_ROWS])).T for start in range(0, n, BLOCK_ROWS)], axis=1
-    )
-    cosines[np.arange(asked), np.arange(asked)] = 2.0  # itself, whatever its length
-    strict = cosines >= STRICT
-    # With their neighbours as many are left out as there is room and time for.
-    union = np.maximum.accumulate(strict, axis=0).sum(axis=1)
-    work = np.cumsum(strict.sum(axis=1, dtype=np.float64) ** 3)
-    grouped = int(((union <= ROWS * share) & (work <= WORK * share)).sum())
-    rows = np.union1d(np.arange(asked), np.flatnonzero(strict[:grouped].any(axis=0)))
-    at = np.full(n, -1, dtype=np.intp)
-    at[rows] = np.arange(len(rows))
-    Z = signed_root(read([places[row] for row in rows]))
-
-    def members(cosine: float, count: int) -> Members:
-        lists = []
-        for i in range(count):
-            near = np.flatnonzero(cosines[i] >= cosine)
-            lists.append(at[np.concatenate(([i], near[near != i]))])
-        return lists
-
-    return Z, [members(1.5, asked), members(LOOSE, grouped), members(STRICT, grouped)]
-
-
-def _unit(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(X, axis=1, keepdims=True)
-    return np.asarray(X / np.maximum(length, np.finfo(np.float32).tiny))
