@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -259,6 +258,8 @@ def load_config(path: Path | None, check_plugins: PluginsCheck | None = None) ->
     """
     if path is None:
         return Config()
+    import tomllib  # the engine has the sections too, and reads no file
+
     try:
         with path.open("rb") as file:
             data = tomllib.load(file)

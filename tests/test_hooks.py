@@ -18,6 +18,7 @@ from edge_agent.config import Config, PluginsConfig, UpdateConfig
 from edge_agent.default_plugins import built_in_plugins
 from edge_agent.errors import PluginError
 from edge_agent.hookspecs import HOOK_NAMES, OBSERVATIONS, Decision
+from edge_agent.ml.heads import conformance
 from edge_agent.ml.heads.built_in import BUILT_IN_HEADS
 from edge_agent.ml.selection import ReviewPool
 from edge_agent.ml.update import TaskStateChange, TrainingEvent
@@ -345,6 +346,29 @@ def register_heads(register):
     assert set(heads) == {*BUILT_IN_HEADS, "mine"}
     assert heads["mine"].name == "mine"
     assert Config().learning.head in heads
+
+
+def test_built_in_heads_are_not_tried_at_each_start(guests, load, monkeypatch):
+    """They are held to the protocol by their tests; what guests bring is each time."""
+    asked = []
+    monkeypatch.setattr(conformance, "check_head", lambda head, checks: asked.append((head.name, checks)))
+    guests.add(
+        "x",
+        """
+from edge_agent.ml.model import BUILT_IN_HEADS
+
+class Own(BUILT_IN_HEADS["lda"]):
+    name = "own"
+
+@hookimpl
+def register_heads(register):
+    register(Own)
+""",
+    )
+
+    load().register_heads()
+
+    assert asked == [("own", conformance.AT_REGISTRATION)]
 
 
 def test_hook_register_commands(guests, load):

@@ -748,3 +748,33 @@ loaded = sorted(set({ENGINE_SIDE!r}) & set(sys.modules))
 assert not loaded, loaded
 """
     fresh_process(program, *rooms)
+
+
+@pytest.mark.parametrize(
+    ("program", "unused"),
+    [
+        (
+            "import edge_agent.agent.agent, edge_agent.default_plugins",
+            {
+                "edge_agent.ml.heads.conformance",
+                "edge_agent.ml.training_session",
+                "edge_agent.vision.delegate_bench",
+                "edge_agent.vision.flatbuffer_writer",
+            },
+        ),
+        (
+            "import edge_agent.vision.worker, edge_agent.vision.runtime as it; it._open_runtime('auto')",
+            {"importlib.metadata", "email", "zipfile", "tomllib", "sqlite3", "click", "pluggy"},
+        ),
+        (
+            "import edge_agent.agent.asking, edge_agent.agent.client",
+            {"numpy", "msgspec", "edge_agent.config"},
+        ),
+    ],
+    ids=["agent", "engine", "client"],
+)
+def test_a_process_starts_without_what_it_may_never_need(program, unused):
+    """Nobody waits for it, and a board has no less memory for it: what a rare case needs is imported in that case."""
+    fresh_process(
+        f"import sys\n{program}\nloaded = sorted({unused!r} & set(sys.modules))\nassert not loaded, loaded"
+    )

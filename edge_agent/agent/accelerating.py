@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.agent.home import Home
 from edge_agent.agent.sight import Sight
@@ -12,11 +13,13 @@ from edge_agent.config import ExtractorConfig
 from edge_agent.plugins import PluginHost
 from edge_agent.sections import suggest
 from edge_agent.store.device_lock import SHARED_FOLDER
-from edge_agent.vision.accelerator import Accelerator
-from edge_agent.vision.delegate_bench import DelegateBench
-from edge_agent.vision.delegate_records import DelegateRecords
 from edge_agent.vision.delegate_spec import CPU, DelegateSpec
 from edge_agent.vision.preprocessing import TFLITE, ExtractorCard
+
+# Most boards have no accelerator: what tries and chooses one is imported where there is any.
+if TYPE_CHECKING:
+    from edge_agent.vision.accelerator import Accelerator
+    from edge_agent.vision.delegate_bench import DelegateBench
 
 ARCHIVED = 4
 """So many of the owner's own pictures a delegate is tried with, one of each label."""
@@ -26,6 +29,9 @@ def open_bench(
     home: Home, card: ExtractorCard, config: ExtractorConfig, monotonic: Callable[[], float]
 ) -> DelegateBench:
     """What delegates are tried on: the agent's extractor, some of its pictures, and what is remembered."""
+    from edge_agent.vision.delegate_bench import DelegateBench
+    from edge_agent.vision.delegate_records import DelegateRecords
+
     return DelegateBench(
         card,
         config,
@@ -49,6 +55,8 @@ def open_accelerator(
     """
     if config.delegate == CPU or not set(delegates) - {CPU} or card.backend != TFLITE:
         return None
+    from edge_agent.vision.accelerator import Accelerator
+
     return Accelerator(open_bench(home, card, config, monotonic), delegates.values())
 
 

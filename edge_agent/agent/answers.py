@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.forgetting import Forgetting
-from edge_agent.agent.importing import publish_session
 from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.labels import clean_label
 from edge_agent.agent.probation import Probation
@@ -173,6 +172,8 @@ class Answers:
 
     def import_session(self, folder: str) -> dict[str, Any]:
         """Serve what was trained in the session of a folder, as a new version, because its owner says so."""
+        from edge_agent.agent.importing import publish_session  # with all of training, for a rare command
+
         previous = self._serving.version
         version = publish_session(
             self._registry,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from edge_agent.agent.agent import Agent
 from edge_agent.agent.calling import ask_socket, is_running
 from edge_agent.agent.home import Home
-from edge_agent.agent.opening import open_patiently
-from edge_agent.agent.requests import UPDATE, Request
 from edge_agent.errors import HomeLockedError
+
+# Where an agent runs, asking it takes a socket; all that is needed to be one is imported where none runs.
+if TYPE_CHECKING:
+    from edge_agent.agent.agent import Agent
 
 
 class Ask(Protocol):
@@ -34,6 +35,8 @@ def session(home: Path, in_process: Callable[[], Agent]) -> Iterator[Ask]:
     place = Home(home)
     agent = None if is_running(home) else in_process()
     if agent is not None:
+        from edge_agent.agent.opening import open_patiently
+
         try:
             open_patiently(agent, give_up=lambda: is_running(home))
         except HomeLockedError:
@@ -50,6 +53,8 @@ def session(home: Path, in_process: Callable[[], Agent]) -> Iterator[Ask]:
 
 
 def _ask_here(agent: Agent, name: str, arguments: dict[str, Any], files: Sequence[int]) -> Any:
+    from edge_agent.agent.requests import UPDATE, Request
+
     request = Request(name, arguments, list(files))
     if name != UPDATE:
         agent.answer(request)  # a question must not take in, learn or publish on the way

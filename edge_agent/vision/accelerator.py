@@ -11,11 +11,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from edge_agent.errors import EngineError
-from edge_agent.vision.delegate_bench import DelegateBench, DelegateRound
 from edge_agent.vision.delegate_spec import AGREES, CPU, DelegateChange, DelegateSpec, DelegateUse
 from edge_agent.vision.delegate_verdict import DEATHS, Code, Verdict
+
+if TYPE_CHECKING:
+    from edge_agent.vision.delegate_bench import DelegateBench, DelegateRound
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +183,7 @@ class Accelerator:
         if not self._looked or not self._specs:
             return None
         if self._round is None and self.use is None and self._due():
-            self._round = DelegateRound(self._bench, self._specs.values(), afresh=self._doubted)
+            self._round = self._new_round()
         if self._round is not None:
             self._round.advance()
             self._take_round()
@@ -206,9 +209,7 @@ class Accelerator:
     def _insist(self) -> None:
         """Try now, and wait for it: without an accelerator there is no answer."""
         if self._due() or self._round is not None:
-            self._round = self._round or DelegateRound(
-                self._bench, self._specs.values(), afresh=self._doubted
-            )
+            self._round = self._round or self._new_round()
             self._round.advance(wait=True)
             self._take_round()
         if self.use is None and not self.cpu_may:
@@ -217,6 +218,11 @@ class Accelerator:
             raise EngineError(
                 f"no accelerator answers, and the CPU may not ({why}): {self._reasons() or 'none'}"
             )
+
+    def _new_round(self) -> DelegateRound:
+        from edge_agent.vision.delegate_bench import DelegateRound  # boards without an accelerator need none
+
+        return DelegateRound(self._bench, self._specs.values(), afresh=self._doubted)
 
     def _take_round(self) -> None:
         assert self._round is not None

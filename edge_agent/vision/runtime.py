@@ -7,7 +7,7 @@ import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -236,13 +236,28 @@ def _open_runtime(runtime: str) -> tuple[ModuleType, RuntimeFacts]:
         module_name, distribution = RUNTIMES[name]
         try:
             module = importlib.import_module(module_name)
-            return module, RuntimeFacts(name, metadata.version(distribution))
+            return module, RuntimeFacts(name, _version(module, distribution))
         except (ImportError, AttributeError) as error:
             # AttributeError is what a runtime built against numpy 1 raises under numpy 2.
             problems.append(f"{distribution}: {_words(error)}")
     raise ExtractorError(
         f"no TFLite runtime can be loaded ({'; '.join(problems)}); install {RUNTIMES[wanted[0]][1]}"
     )
+
+
+def _version(module: ModuleType, distribution: str) -> str:
+    """The version of the distribution a module came with, as the name of the folder beside its package says it.
+
+    Where that folder has another form or place, as Debian's packages have, it is asked for in the usual way, which
+    costs an engine that is about to start as much time as opening its model.
+    """
+    site = Path(str(module.__file__)).parents[1]
+    folders = list(site.glob(f"{distribution.replace('-', '_')}-*.dist-info"))
+    if len(folders) == 1:
+        return folders[0].stem.partition("-")[2]
+    from importlib import metadata
+
+    return metadata.version(distribution)
 
 
 def _named(details: list[dict[str, Any]], name: str | None) -> list[dict[str, Any]]:

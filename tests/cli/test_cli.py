@@ -95,6 +95,25 @@ print(sorted((unused | (modules if len(sys.argv) == 2 else set())) & set(sys.mod
     assert done.stderr == "[]\n"
 
 
+def test_asking_a_running_agent_takes_a_socket_and_no_more(running: Shell) -> None:
+    """Commands that the running agent answers come back with its answer without what only an agent needs."""
+    program = """
+import sys
+from edge_agent.cli import run_command
+for command in ("status", "update", "versions", "predict " + sys.argv[2]):
+    assert run_command(["--home", sys.argv[1], *command.split()]) == 0, command
+loaded = {"numpy", "sqlite3", "msgspec", "pluggy", "edge_agent.plugins", "edge_agent.agent.agent"} & set(sys.modules)
+print(sorted(loaded), file=sys.stderr)
+"""
+    picture = running.home / "asked.jpg"
+    picture.write_text("fox 9")
+    done = subprocess.run(
+        [sys.executable, "-c", program, running.home, picture], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "[]\n"
+    assert "asked.jpg: fox" in done.stdout
+
+
 def test_a_shell_completes_commands_without_importing_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
