@@ -9,9 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from edge_agent.agent.backup import back_up
 from edge_agent.agent.home import Home
-from edge_agent.agent.restoring import restore as restore_home
 from edge_agent.cli.output import counted, json_option, print_json, progress
 from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import NotFoundError, UserError
@@ -30,6 +28,8 @@ def backup(settings: Settings, file: str, *, as_json: bool) -> None:
     FILE is a tar archive, replaced in one step if it is there.  What waits in the drop folder and what was refused
     is not in it.
     """
+    from edge_agent.agent.backup import back_up
+
     settings.need_home()
     target = expanded(file).absolute()
     if not target.parent.is_dir():
@@ -60,6 +60,8 @@ def restore(settings: Settings, file: str, *, force: bool, as_json: bool) -> Non
 
     The state directory is what it was, or, if anything is wrong with FILE, stays what it is.
     """
+    from edge_agent.agent.restoring import restore as restore_home
+
     home = Home(settings.home)
     _be_the_owner(home)
     with progress("restore", None) as advance:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_agent.agent.calling import is_running
 from edge_agent.agent.home import Home
-from edge_agent.agent.inspecting import DelegateRow, inspect_delegates
 from edge_agent.cli.output import json_option, print_json, print_table, progress
 from edge_agent.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from edge_agent.agent.inspecting import DelegateRow
 
 WIDTH = 96
 STATES = {"plugin-missing": "not installed", "not-set-up": "not set up", "an-extractor": "an extractor"}
@@ -26,6 +29,8 @@ def delegates(settings: Settings, *, probe: bool, as_json: bool) -> None:
 
     Without --probe nothing is loaded: files and devices are looked at, and what was found out before is shown.
     """
+    from edge_agent.agent.inspecting import inspect_delegates
+
     plugins = settings.plugins()
     home = Home(settings.home)
     with progress("trying accelerators" if probe else "looking", None):

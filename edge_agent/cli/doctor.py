@@ -14,7 +14,6 @@ from edge_agent.agent.calling import is_running
 from edge_agent.agent.home import default_home
 from edge_agent.cli.output import counted, json_option, percent, print_json
 from edge_agent.cli.settings import Settings
-from edge_agent.doctor.examination import examine
 from edge_agent.ml.picture_labels import printable_path
 
 SHOWN = 8
@@ -41,6 +40,8 @@ def doctor(settings: Settings, most: int, *, as_json: bool) -> None:
 
     Nothing is changed.  Pictures are looked at by this command itself, so that a running agent goes on answering.
     """
+    from edge_agent.doctor.examination import examine
+
     settings.need_home()
     running = is_running(settings.home)
     with settings.session() as ask:

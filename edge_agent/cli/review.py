@@ -12,7 +12,6 @@ import click
 from edge_agent.cli.output import counted, json_option, percent, print_json, progress
 from edge_agent.cli.predict import FILES_A_QUESTION, pictures_below
 from edge_agent.cli.settings import Settings
-from edge_agent.doctor.reviewing import reviewed
 from edge_agent.ml.picture_labels import printable_path
 
 
@@ -33,6 +32,8 @@ def review(settings: Settings, folders: tuple[str, ...], top: int, *, as_json: b
     All pictures below the folders are looked at, and those that teach the most come first, with the present guess.
     Nothing is learned or changed: `edge-agent add LABEL FILE` gives a picture its label.
     """
+    from edge_agent.doctor.reviewing import reviewed
+
     files = list(dict.fromkeys(file for folder in folders for file in pictures_below(Path(folder))))
     select = settings.plugins().select_for_review
     with settings.session() as ask:

@@ -6,23 +6,22 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_agent.agent.agent import Agent
 from edge_agent.agent.calling import is_running
-from edge_agent.agent.control import ControlSocket
-from edge_agent.agent.daemon import serve
 from edge_agent.agent.heap import give_memory_back
 from edge_agent.agent.home import Home
-from edge_agent.agent.opening import open_patiently
 from edge_agent.cli.output import counted, json_option, judged, print_json, progress, warn_in_lines
 from edge_agent.cli.settings import Settings, expanded
 from edge_agent.errors import EdgeAgentError, UserError
 from edge_agent.hookspecs import Decision, hookimpl
-from edge_agent.store.registry import Version
-from edge_agent.store.samples import Rejection, Sample
+
+if TYPE_CHECKING:
+    from edge_agent.agent.agent import Agent
+    from edge_agent.store.registry import Version
+    from edge_agent.store.samples import Rejection, Sample
 
 
 @click.command()
@@ -40,6 +39,9 @@ def run(settings: Settings, drop: str | None, *, once: bool, as_json: bool) -> N
     if as_json:
         raise UserError("--json goes with --once; ask a running agent with `edge-agent status --json`")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    from edge_agent.agent.control import ControlSocket
+    from edge_agent.agent.daemon import serve
+
     agent = settings.agent(drop_folder=drop_folder, watch=True)
     serve(agent, ControlSocket(Home(settings.home), agent))
 
@@ -78,6 +80,8 @@ class Tally:
 
 
 def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) -> None:
+    from edge_agent.agent.opening import open_patiently
+
     warn_in_lines()
     tally = Tally()
     agent: Agent = settings.agent(drop_folder=drop_folder, extra=[("cli-tally", tally)])

@@ -8,10 +8,8 @@ from unicodedata import normalize
 
 import click
 
-from edge_agent.agent.delivery import deliver
 from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label
-from edge_agent.agent.traces import DIGEST_LETTERS, Trace, search
 from edge_agent.cli.output import counted, json_option, moment, print_json, print_table
 from edge_agent.cli.settings import Settings
 from edge_agent.errors import NotFoundError, UserError
@@ -32,6 +30,8 @@ def add(settings: Settings, label: str, files: tuple[str, ...], *, as_json: bool
     label = clean_label(label)
     if settings.home in settings.drop_folder.absolute().parents:
         Home(settings.home).make()
+    from edge_agent.agent.delivery import deliver
+
     placed = deliver(settings.drop_folder, label, [Path(name) for name in files])
     if as_json:
         print_json({"label": label, "paths": [str(path) for path in placed]})
@@ -96,6 +96,8 @@ def forget(settings: Settings, digest: str | None, label: str | None, *, verify:
     """
     if (digest is None) == (label is None):
         raise UserError("say what to forget: either --sample DIGEST or --label LABEL")
+    from edge_agent.agent.traces import DIGEST_LETTERS, Trace, search
+
     # Not only labels: pictures may have been refused under a name that can be none.
     label = normalize("NFC", label) if label is not None else None
     given = {"digest": digest, "label": label}

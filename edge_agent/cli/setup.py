@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edge_agent.agent.accelerating import delegate_problems
-from edge_agent.agent.extractors import known_extractors
 from edge_agent.agent.home import Home
-from edge_agent.agent.stages import setup_problems
 from edge_agent.cli.output import json_option, print_json
 from edge_agent.cli.settings import CONFIG_NAME, Settings, expanded
 from edge_agent.config import load_config
@@ -66,6 +63,10 @@ def check(settings: Settings, file: str | None, *, as_json: bool) -> None:
 
 def _problems(checked: Settings) -> tuple[str, ...]:
     """Every problem; where settings of plugins are wrong, what those plugins bring is left out of the rest."""
+    from edge_agent.agent.accelerating import delegate_problems
+    from edge_agent.agent.extractors import known_extractors
+    from edge_agent.agent.stages import setup_problems
+
     found: list[str] = []
     try:
         plugins, found, left_out = checked.plugins_that_load()
