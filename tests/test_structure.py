@@ -62,7 +62,8 @@ STOREYS = """
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh | agent.retention
     agent.accelerating | agent.forgetting | agent.head_settings | agent.importing | agent.incoming | agent.judging
     agent.probation | agent.stand_in
-    agent.bursts | agent.opinions | agent.publishing
+    agent.bursts | agent.recollection
+    agent.opinions | agent.publishing
     default_plugins
     default_plugins.*
     plugins
@@ -71,7 +72,8 @@ STOREYS = """
     agent.dropfolder | agent.traces | agent.refusals | agent.outcomes | agent.verdict
     agent.checkup | agent.removal | agent.specimens
     agent.sight
-    agent.leftovers
+    agent.leftovers | agent.split
+    agent.learned
     agent.archive | agent.arrival | agent.delivery | agent.watch | agent.evaluation | agent.policy | agent.serving
     agent.limits
     agent.extractors | agent.shipped_plugins
@@ -111,7 +113,7 @@ STOREYS = """
     vision.anatomy
     vision.graft
     vision.flatbuffer | vision.flatbuffer_writer | vision.tflite_schema
-    ml.discriminant | store.sums
+    ml.discriminant | store.snapshots | store.sums
     ml.soundness
     ml.recipes | ml.neighbourhoods | ml.separation | ml.unknowns
     ml.left_out | ml.likenesses
@@ -139,10 +141,11 @@ STOREYS = """
     ml.feature_types | ml.members | ml.splitting | ml.writable
     store.tarball | vision.delegate_records
     agent.board | agent.heap
-    agent.home | agent.labels | agent.pauses | ml.extraction_time | agent.split | ml.pace | ml.transforms | store.atomic
+    agent.home | agent.labels | agent.pauses | ml.extraction_time | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
     vision.picture_metadata | vision.permissions
     vision.landlock | vision.seccomp
+    store.chosen
     ml.copies | store.lock | store.digests | store.whole_file | vision.thumbnails | vision.wire | ml.feature_source
     vision.memory_budget
     ml.data_source

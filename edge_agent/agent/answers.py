@@ -15,8 +15,8 @@ from edge_agent.agent.checkup import Checkup
 from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.labels import clean_label
+from edge_agent.agent.learned import learned_samples
 from edge_agent.agent.probation import Probation
-from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.serving import Serving, same_extractor
 from edge_agent.agent.sight import Eyes, Sight
 from edge_agent.agent.stand_in import StandIn

@@ -132,13 +132,28 @@ class Archive:
             if copy != target:
                 self.keep([(copy, sample.stored_path)])
 
-    def agree(self, samples: Iterable[Sample]) -> None:
-        """Settle the pictures that lie elsewhere than their rows say, as after a crash in the middle of a relabel."""
-        there = {path.relative_to(self._home.path) for path in self.pictures()}
-        parts = {path.stem[-DIGEST_PART:] for path in there}
-        for sample in samples:
-            if Path(sample.stored_path) not in there and sample.digest[:DIGEST_PART] in parts:
-                self.settle(sample)
+    def agree(self, places: Iterable[tuple[str, str]]) -> list[str]:
+        """Digests of pictures that lie elsewhere than their rows say, as after a crash in the middle of a relabel.
+
+        `places` are digest and stored path of every sample; `settle` mends it.
+        """
+        top = self._home.archive_folder.relative_to(self._home.path)
+        there = {f"{top}/{label}/{name}" for label, name in self._names()}
+        parts = {name.rpartition(".")[0][-DIGEST_PART:] or name[-DIGEST_PART:] for name in there}
+        return [
+            digest for digest, path in places if path and path not in there and digest[:DIGEST_PART] in parts
+        ]
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """Folder and name of everything in the archive: of very many files their paths alone would take seconds."""
+        if not self._home.archive_folder.is_dir():
+            return
+        with os.scandir(self._home.archive_folder) as folders:
+            for folder in folders:
+                if folder.is_dir():
+                    with os.scandir(folder) as files:
+                        for file in files:
+                            yield folder.name, file.name
 
     def remove(self, digests: Collection[str]) -> None:
         """Remove every copy of these pictures, wherever a crash may have left one; the archive is read once."""

@@ -23,7 +23,8 @@ from unicodedata import normalize
 from edge_agent.agent.archive import Archive
 from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label
-from edge_agent.agent.publishing import EVALUATION_FILE, learned_samples
+from edge_agent.agent.learned import learned_samples
+from edge_agent.agent.publishing import EVALUATION_FILE
 from edge_agent.agent.refusals import Refusals
 from edge_agent.agent.serving import Serving
 from edge_agent.agent.status import silence_status

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent import __version__
-from edge_agent.agent.publishing import CHECKED_ROWS, EVALUATION_FILE, SAMPLES_FILE
+from edge_agent.agent.learned import SAMPLES_FILE
+from edge_agent.agent.publishing import CHECKED_ROWS, EVALUATION_FILE
 from edge_agent.agent.serving import MODEL_FOLDER
 from edge_agent.errors import DamagedError, UserError
 from edge_agent.ml.heads.protocol import Head

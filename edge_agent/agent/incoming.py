@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.agent.publishing import learned_samples
+from edge_agent.agent.learned import learned_samples
 from edge_agent.agent.serving import Serving
 from edge_agent.errors import EdgeAgentError
 from edge_agent.ml.drift import Reference, drift

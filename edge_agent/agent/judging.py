@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.agent.evaluation import Comparison, Evaluation, Suspicion, compare, on_common_labels
+from edge_agent.agent.learned import Learned
 from edge_agent.agent.opinions import UnsoundError, heard, opinion
-from edge_agent.agent.publishing import learned_samples, probabilities
+from edge_agent.agent.publishing import probabilities
+from edge_agent.agent.recollection import Answers, Recollection
 from edge_agent.agent.split import Split, judges
 from edge_agent.agent.verdict import MIN_JUDGES
-from edge_agent.errors import DamagedError
 from edge_agent.ml.contradictions import contradiction, unlearned
 from edge_agent.ml.evidence import evidence
 from edge_agent.ml.fits.lda import LDAFit
 from edge_agent.ml.fits.protocol import FitData
 from edge_agent.ml.label_errors import leave_one_out
-from edge_agent.ml.likenesses import Likenesses
 from edge_agent.ml.model import MLModel
+from edge_agent.store.chosen import Chosen, keys_of
 from edge_agent.store.registry import Version
 from edge_agent.store.samples import Sample, TrainingSet
 
@@ -58,86 +59,98 @@ def judge(
     serving: MLModel | None,
     sample_of: Callable[[str], Sample | None],
     before: TrainingSet | None = None,
-    likenesses: Likenesses | None = None,
+    recollection: Recollection | None = None,
 ) -> Evaluation:
     """Everything that is known when it is decided whether the candidate becomes the current version.
 
     `serving` is the model of `current`; None compares with nothing. `sample_of` gives what is stored of a digest.
     `before` are the samples as the current version sees them, where it was made with another extractor.
     A version that fails when it is asked keeps nobody from another one: it is judged without it, and `unasked` says
-    why. `likenesses` are of the samples of this extractor, kept from one candidate to the next.
+    why. With the `recollection` of the judgement before, the same is found sooner.
     """
     anew = serving is not None and before is not None
     if before is not None and not before:
         serving = before = None  # nothing is stored of what the current version sees
+    asking = _Asking(candidate, current, sample_of, recollection or Recollection())
     try:
-        return _judged(candidate, current, serving, sample_of, before, likenesses, anew=anew)
+        return _judged(asking, serving, before, anew=anew)
     except UnsoundError as error:
         log.warning("the version that answers cannot be asked: %s", error, exc_info=True)
-        return _judged(candidate, current, None, sample_of, None, likenesses, unasked=str(error))
+        return _judged(asking, None, unasked=str(error))
+
+
+@dataclass(frozen=True)
+class _Asking:
+    candidate: Trained
+    current: Version | None
+    sample_of: Callable[[str], Sample | None]
+    recollection: Recollection
 
 
 def _judged(
-    candidate: Trained,
-    current: Version | None,
+    asking: _Asking,
     serving: MLModel | None,
-    sample_of: Callable[[str], Sample | None],
     before: TrainingSet | None = None,
-    likenesses: Likenesses | None = None,
     *,
     anew: bool = False,
     unasked: str = "",
 ) -> Evaluation:
     """`anew`: the current version sees with another extractor, which saw nothing of what is new."""
+    candidate, current, sample_of = asking.candidate, asking.current, asking.sample_of
+    recollection = asking.recollection
     model, samples, parts = candidate.model, candidate.samples, candidate.parts
     provider = samples.provider(parts.training)
-    # Their texts are those of the parts: of many samples they are what is large.
-    trained = dict(zip(parts.training, provider.labels, strict=True))
-    then = learned_by(current) if current else {}
-    held_out = judges(parts.held_out, trained)
-    if serving or unasked:
-        held_out = judges(held_out, then)
+    then = recollection.learned_by(current)
+    held_out = judges(parts, then if serving or unasked else None)
     if before:
-        seen = {digest for digest, _ in before}
-        held_out = [digest for digest in held_out if digest in seen]
+        held_out = held_out.only(before.has(held_out.keys))
     held_out = held_out[:MOST_HELD_OUT]
+    said = probabilities(model, samples, held_out)
+    recollection.said = Answers(held_out.keys, said, tuple(model.classes))
+    said_then = None
+    if serving and before:
+        said_then = probabilities(serving, before, held_out, ask=opinion)
+    elif serving and current:
+        said_then = recollection.opinions(current, serving, samples, held_out)
     evaluation = compare(
-        candidate_proba=probabilities(model, samples, held_out),
+        candidate_proba=said,
         candidate_classes=model.classes,
-        current_proba=probabilities(serving, before or samples, held_out, ask=opinion) if serving else None,
+        current_proba=said_then,
         current_classes=serving.classes if serving else None,
         y_true=samples.provider(held_out).labels,
-        forgotten=not samples.holds([digest for digest in then if digest not in trained]),
+        forgotten=not samples.has(then.table).all(),
     )
     found = evidence(
         model.head,
         lambda rows: provider.arrays(rows)[0],
         provider.labels,
         names=provider.sequences,
-        likenesses=likenesses,
+        likenesses=recollection.likenesses(model.extractor_fingerprint),
     )
     evaluation = replace(evaluation, evidence=found, unasked=unasked)
-    if current is None or not (serving or unasked or anew) or not then:
+    if current is None or not (serving or unasked or anew) or not len(then):
         return evaluation
-    changed = [digest for digest in parts.training if then.get(digest) != trained[digest]]
-    kept = [digest for digest in parts.training if then.get(digest) == trained[digest]]
-    same = [digest for digest in kept if digest in seen] if before else kept
+    same = then.same(samples, parts.training)
+    changed, kept = parts.training.only(~same), parts.training.only(same)
     few = evaluation.common is None or evaluation.common.count < MIN_JUDGES
-    learned = _on_kept(candidate, serving, same[:MOST_KEPT], before or samples) if few and serving else None
+    learned = None
+    if few and serving:
+        both = kept.only(before.has(kept.keys)) if before else kept
+        learned = _on_kept(candidate, serving, both[:MOST_KEPT], before or samples)
     known = {digest: sample for digest in held_out[:MOST_KEPT] if (sample := sample_of(digest)) is not None}
-    changed += [digest for digest, sample in known.items() if sample.added_at > current.created]
+    late = [digest for digest, sample in known.items() if sample.added_at > current.created]
     asked: Asked | None = None
     if anew:
         asked = _stand_in(samples, kept)
     elif serving:
         asked = serving.classes, partial(_of_current, serving, then)
-    suspicion = _suspicion(candidate, asked, changed[:MOST_CHANGED], sample_of)
-    return replace(evaluation, suspicion=suspicion, learned=learned)
+    some = [*changed[:MOST_CHANGED], *late][:MOST_CHANGED]
+    return replace(evaluation, suspicion=_suspicion(candidate, asked, some, sample_of), learned=learned)
 
 
-def _stand_in(samples: TrainingSet, kept: Sequence[str]) -> Asked | None:
+def _stand_in(samples: TrainingSet, kept: Chosen) -> Asked | None:
     """What speaks for a version of another extractor: discriminant analysis of what both learned, as it is seen now."""
-    if not kept:
+    if not len(kept):
         return None
     X, labels = samples.provider(kept[:: 1 + (len(kept) - 1) // MOST_AT_ONCE]).arrays(slice(None))
     classes = tuple(sorted(set(labels)))
@@ -186,10 +199,10 @@ def _of_candidate(
     candidate: Trained, changed: Sequence[str], X: NDArray[np.float32], labels: Sequence[str]
 ) -> Matrix | None:
     """Its answers [n, C], where it learned a sample as if it had not."""
-    place = {digest: row for row, digest in enumerate(candidate.parts.training)}
+    place = candidate.parts.training.rows(candidate.samples.choose(changed))
     P = np.array(candidate.model.predict_proba(X), dtype=np.float64)
-    rows = [row for row, digest in enumerate(changed) if digest in place]
-    alone = unlearned(candidate.model.head, X[rows], [labels[row] for row in rows])
+    rows = np.flatnonzero(place >= 0)
+    alone = unlearned(candidate.model.head, X[rows], [labels[row] for row in rows.tolist()])
     if alone is not None:
         P[rows] = alone
         return P
@@ -199,18 +212,16 @@ def _of_candidate(
     classes = candidate.model.classes
     whole, names = candidate.samples.provider(candidate.parts.training).arrays(slice(None))
     data = FitData(whole, np.array([classes.index(name) for name in names], dtype=np.intp), tuple(classes))
-    P[rows] = leave_one_out(data)[[place[changed[row]] for row in rows]]
+    P[rows] = leave_one_out(data)[place[rows]]
     return P
 
 
-def _of_current(
-    serving: MLModel, then: Mapping[str, str], changed: Sequence[str], X: NDArray[np.float32]
-) -> Matrix:
+def _of_current(serving: MLModel, then: Learned, changed: Sequence[str], X: NDArray[np.float32]) -> Matrix:
     """Its answers [n, C of it]; where it learned a sample under another label, as if it had not."""
     P = opinion(serving, X).copy()
-    relabelled = [row for row, digest in enumerate(changed) if digest in then]
-    if relabelled:
-        names = [then[changed[row]] for row in relabelled]
+    names = [label for digest in changed if (label := then.label(digest)) is not None]
+    if names:
+        relabelled = np.flatnonzero(then.has(keys_of(changed)))
         before = heard(lambda: unlearned(serving.head, X[relabelled], names))
         P[relabelled] = np.nan if before is None else before
     return P
@@ -225,9 +236,7 @@ def _aligned(P: Matrix, mine: Sequence[str], classes: Sequence[str], labels: Seq
     return np.asarray(Q / np.maximum(Q.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
 
 
-def _on_kept(
-    candidate: Trained, serving: MLModel, kept: Sequence[str], samples: TrainingSet
-) -> Comparison | None:
+def _on_kept(candidate: Trained, serving: MLModel, kept: Chosen, samples: TrainingSet) -> Comparison | None:
     """Both on what both learned; `samples` are as the current version sees them."""
     X, labels = candidate.samples.provider(kept).arrays(slice(None))
     Y, _ = samples.provider(kept).arrays(slice(None))
@@ -238,12 +247,3 @@ def _on_kept(
     rows = np.flatnonzero(np.isfinite(now).all(axis=1) & np.isfinite(then).all(axis=1))
     truth = [labels[row] for row in rows]
     return on_common_labels(now[rows], candidate.model.classes, then[rows], serving.classes, truth)
-
-
-def learned_by(version: Version) -> dict[str, str]:
-    """The digests a version learned from, with the label each had then; none, and a warning, where that is lost."""
-    try:
-        return learned_samples(version)
-    except DamagedError as error:
-        log.warning("it is not known what version %d learned from: %s", version.number, error)
-        return {}

@@ -10,18 +10,18 @@ from typing import Any
 
 from edge_agent.agent.bursts import divided
 from edge_agent.agent.head_settings import head_parameters
-from edge_agent.agent.judging import Trained, judge, learned_by
+from edge_agent.agent.judging import Trained, judge
+from edge_agent.agent.learned import Learned
 from edge_agent.agent.outcomes import Outcome
 from edge_agent.agent.policy import UpdateSituation
 from edge_agent.agent.publishing import Candidate, publish
+from edge_agent.agent.recollection import Recollection
 from edge_agent.agent.refusals import Refusals
 from edge_agent.agent.split import Split, relearned
 from edge_agent.config import LearningConfig, UpdateConfig
 from edge_agent.errors import DiskFailedError, EdgeAgentError, NotFoundError, StoreError
 from edge_agent.hookspecs import Decision
-from edge_agent.ml.evidence import STRICT
 from edge_agent.ml.heads.protocol import Head
-from edge_agent.ml.likenesses import Likenesses
 from edge_agent.ml.model import MLModel, MLModelConfiguration
 from edge_agent.ml.update import (
     MLTaskState,
@@ -92,7 +92,7 @@ class Learning:
         self._revision_seen = store.revision
         self._changed_at = monotonic()
         self._judged: tuple[int, str] | None = None
-        self._likenesses = "", Likenesses(STRICT)
+        self._recollection = Recollection()
         self._counted: tuple[int, dict[str, int]] | None = None
         self._last: Outcome | None = None
 
@@ -138,8 +138,8 @@ class Learning:
         training_set = self._store.snapshot(facts.fingerprint)
         parts = whole = divided(training_set, self._learning)
         if instead_of is not None:
-            parts = relearned(training_set, whole, learned_by(instead_of))
-        if not parts.training:
+            parts = relearned(training_set, whole, self._recollection.learned_by(instead_of))
+        if not len(parts.training):
             raise StoreError(
                 f"none of the {self._store.count()} samples can be learned from: this extractor has not seen them,"
                 " and their pictures were not archived"
@@ -156,7 +156,7 @@ class Learning:
             progress_handlers=self._handlers(),
             on_state_change=self._tell,
         )
-        unseen = set(parts.training) != set(whole.training)
+        unseen = parts.training != whole.training
         begun = self._monotonic()
         self._running = _Running(task, training_set, parts, self._store.revision, begun, unseen)
         task.resume()
@@ -295,9 +295,7 @@ class Learning:
         other = current is not None and current.extractor_fingerprint != facts.fingerprint
         before = self._store.snapshot(current.extractor_fingerprint) if current and other else None
         made = Trained(candidate, running.training_set, running.parts)
-        if self._likenesses[0] != facts.fingerprint:
-            self._likenesses = facts.fingerprint, Likenesses(STRICT)
-        evaluation = judge(made, current, serving, self._sample, before, self._likenesses[1])
+        evaluation = judge(made, current, serving, self._sample, before, self._recollection)
         decision = self._plugins.accept_candidate(evaluation)
         if insisted and not decision.answer:
             reason = f"published because its owner insists, although: {decision.reason}"
@@ -316,6 +314,7 @@ class Learning:
             decision,
             parent=current.number if current else None,
         )
+        self._recollection.publish(version, Learned.among(running.training_set, running.parts.training))
         return ended("published", decision.reason, version=version.number, accuracy=accuracy)
 
     def _sample(self, digest: str) -> Sample | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,18 @@ from numpy.typing import NDArray
 
 from edge_agent import __version__
 from edge_agent.agent.evaluation import Evaluation
+from edge_agent.agent.learned import SAMPLES_FILE, Learned, write_learned
 from edge_agent.agent.serving import MODEL_FOLDER
 from edge_agent.errors import DamagedError
 from edge_agent.hookspecs import Decision
 from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel
 from edge_agent.store.atomic import write_file, write_json
+from edge_agent.store.chosen import Chosen
 from edge_agent.store.registry import Version, VersionFacts, VersionRegistry
 from edge_agent.store.samples import TrainingSet
 from edge_agent.vision.engine import EngineFacts
 
-SAMPLES_FILE = "samples.json"
 EVALUATION_FILE = "evaluation.json"
 
 CHECKED_ROWS = 64
@@ -35,7 +35,7 @@ class Candidate:
 
     model: MLModel
     samples: TrainingSet
-    training: tuple[str, ...]
+    training: Chosen
     head: str
 
 
@@ -58,10 +58,8 @@ def publish(
 
     def write(folder: Path) -> None:
         candidate.model.write(to=folder / MODEL_FOLDER)
-        labels = candidate.samples.provider(candidate.training).labels
-        learned = dict(zip(candidate.training, labels, strict=True))
-        # In one line: with an indentation a large table takes twenty times as long.
-        write_file(folder / SAMPLES_FILE, json.dumps({"samples": learned}, ensure_ascii=False).encode())
+        learned = Learned.among(candidate.samples, candidate.training)
+        write_file(folder / SAMPLES_FILE, write_learned(learned))
         verdict = {"accepted": decision.answer, "reason": decision.reason, "basis": decision.basis}
         write_json(folder / EVALUATION_FILE, {"decision": verdict, **evaluation.to_json()})
 
@@ -83,16 +81,6 @@ def publish(
         agent_version=__version__,
     )
     return registry.publish(write, version_facts, verify)
-
-
-def learned_samples(version: Version) -> dict[str, str]:
-    """The digests a version learned from, with the label each had then; `DamagedError` when it cannot be read."""
-    path = version.path / SAMPLES_FILE
-    try:
-        learned = json.loads(path.read_text())["samples"]
-        return learned if isinstance(learned, dict) else dict(learned)  # not twice: it may be large
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{path}: {error}") from None
 
 
 def probabilities(

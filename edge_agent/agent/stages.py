@@ -161,7 +161,8 @@ def open_stages(
         archive = Archive(home)
         archive.clean()
         remove_leftovers(home, drop_folder, clocks.wall)
-        archive.agree(store.list())
+        for digest in archive.agree(store.places()):
+            archive.settle(store.get(digest))
         serving = Serving(registry, heads)
         serving.reload()
         learning = Learning(

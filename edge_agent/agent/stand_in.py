@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from edge_agent.agent.learned import learned_samples
 from edge_agent.agent.pauses import Pauses
-from edge_agent.agent.publishing import learned_samples
 from edge_agent.agent.serving import Serving, same_extractor
 from edge_agent.agent.sight import Eyes, Sight
 from edge_agent.errors import EdgeAgentError, ExtractorError, NoModelError

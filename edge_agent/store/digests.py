@@ -8,8 +8,10 @@ row has the last word, so entries of removed samples and of transactions that we
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 _RECENT = 4096
 
@@ -21,9 +23,13 @@ class DigestIndex:
         # Exchanged as a whole, and before anything leaves what is recent: another thread may be looking.
         self._table = np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
         self._recent: dict[int, list[int]] = {}
-        for digest, sequence in pairs:
-            self.add(digest, sequence)
-        self._merge()
+        pairs = iter(pairs)
+        tables = []
+        while block := list(islice(pairs, _RECENT)):
+            keys = np.frombuffer(b"".join(digest[:8] for digest, _ in block), dtype=">u8")
+            tables.append((keys.astype(np.uint64), np.array([at for _, at in block], dtype=np.int64)))
+        if tables:
+            self._sort(*(np.concatenate(column) for column in zip(*tables, strict=True)))
 
     def add(self, digest: bytes, sequence: int) -> None:
         """Let `digest` (32 bytes) lead to `sequence` too."""
@@ -44,9 +50,12 @@ class DigestIndex:
         sequences = [sequence for sequences in self._recent.values() for sequence in sequences]
         keys_now = np.concatenate([self._table[0], np.array(keys, dtype=np.uint64)])
         sequences_now = np.concatenate([self._table[1], np.array(sequences, dtype=np.int64)])
-        order = np.argsort(keys_now, kind="stable")
-        self._table = keys_now[order], sequences_now[order]
+        self._sort(keys_now, sequences_now)
         self._recent.clear()
+
+    def _sort(self, keys: NDArray[np.uint64], sequences: NDArray[np.int64]) -> None:
+        order = np.argsort(keys, kind="stable")
+        self._table = keys[order], sequences[order]
 
 
 def _key(digest: bytes) -> int:

@@ -162,6 +162,8 @@ class Edit:
         self._index = index
         self._revision = revision(connection)
         self._beyond: Counter[str] = Counter()
+        self.changed = False
+        """Whether anything but the adding of samples was done."""
 
     def extractor(self, fingerprint: str, n_features: int) -> int:
         """An extractor's number in this database; `ValueError` when its vectors had another length before."""
@@ -242,6 +244,7 @@ class Edit:
         key = features_id(extractor, sample.sequence)
         row = self._connection.execute("SELECT data FROM features WHERE id = ?", (key,)).fetchone()
         if row is None or row[0] != data:
+            self.changed = True
             self._connection.execute("REPLACE INTO features VALUES (?, ?)", (key, data))
             self._connection.execute(
                 "UPDATE samples SET seen = seen | ? WHERE sequence = ?", (1 << extractor, sample.sequence)
@@ -251,6 +254,7 @@ class Edit:
         """Give a sample another label; it keeps its place in the order of arrival."""
         self._connection.execute("UPDATE samples SET label = ? WHERE sequence = ?", (label, sample.sequence))
         self._revision += 1
+        self.changed = True
         self._beyond[sample.label] += 1  # it lost a sample, not a change
         return replace(sample, label=label)
 
@@ -267,6 +271,7 @@ class Edit:
             "DELETE FROM features WHERE id IN (SELECT (id << 40) | ? FROM extractors)", (sample.sequence,)
         )
         self._revision += 1
+        self.changed = True
         self._beyond[sample.label] += 2  # it lost a sample and had a change more
 
     def finish(self) -> None:
@@ -309,8 +314,8 @@ def read_sample(row: tuple[Any, ...]) -> Sample:
         label=label,
         sequence=sequence,
         added_at=added_at,
-        source_name=_name(source_name),
-        stored_path=_name(stored_path),
+        source_name=read_name(source_name),
+        stored_path=read_name(stored_path),
         size_bytes=size_bytes,
         width=width,
         height=height,
@@ -326,5 +331,6 @@ def bound_name(name: str) -> str | bytes:
     return name
 
 
-def _name(value: str | bytes) -> str:
+def read_name(value: str | bytes) -> str:
+    """A file name as `bound_name` gave it to SQLite."""
     return os.fsdecode(value) if isinstance(value, bytes) else value

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,8 @@ from edge_agent.store.database import Database
 from edge_agent.store.digests import DigestIndex
 from edge_agent.store.quantised import decode_features, encode_features
 from edge_agent.store.rows import AddResult, NewSample, Rejection, Sample
+from edge_agent.store.snapshots import Snapshots, extractor_of
 from edge_agent.store.training_set import StoreBatchProvider, TrainingSet
-
-if TYPE_CHECKING:
-    import sqlite3
 
 __all__ = [
     "AddResult",
@@ -85,6 +83,7 @@ class SampleStore:
                 raise
             self._reserve.release()  # a few pages are enough to open and to answer
             self._database = Database(path, (rows.FORMAT_1,), check=check)
+        self._snapshots = Snapshots(self._database.reading, keep=not read_only)
         self._index = DigestIndex()
         if not read_only:
             self._reserve.hold()
@@ -231,6 +230,12 @@ class SampleStore:
             )
             return [rows.read_sample(row) for row in found]
 
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Digest and stored path of every sample whose picture is kept."""
+        with self._database.reading() as connection:
+            found = connection.execute("SELECT digest, stored_path FROM samples WHERE stored_path != ''")
+            yield from ((digest.hex(), rows.read_name(path)) for digest, path in found)
+
     def kept_bytes(self) -> dict[str, int]:
         """How many bytes the kept pictures of each label have."""
         with self._database.reading() as connection:
@@ -258,18 +263,13 @@ class SampleStore:
         with self._database.reading() as connection:
             found = connection.execute(
                 rows.SELECT + "WHERE NOT seen & ? ORDER BY sequence LIMIT ?",
-                (1 << _extractor(connection, fingerprint)[0], -1 if limit is None else limit),
+                (1 << extractor_of(connection, fingerprint)[0], -1 if limit is None else limit),
             )
             return [rows.read_sample(row) for row in found]
 
-    def snapshot(self, fingerprint: str, *, exclude: Iterable[str] = ()) -> TrainingSet:
-        """Digest and label of every sample this extractor has seen, as of now, without those excluded."""
-        with self._database.reading() as connection:
-            extractor, n_features = _extractor(connection, fingerprint)
-            found = connection.execute(
-                "SELECT digest, label, sequence FROM samples WHERE seen & ?", (1 << extractor,)
-            )
-            return TrainingSet(self._database.reading, extractor, n_features, found, exclude)
+    def snapshot(self, fingerprint: str) -> TrainingSet:
+        """Digest and label of every sample this extractor has seen, as of now."""
+        return self._snapshots.take(fingerprint)
 
     @property
     def revision(self) -> int:
@@ -341,10 +341,7 @@ class SampleStore:
             edit = rows.Edit(connection, self._index)
             yield edit
             edit.finish()
-
-
-def _extractor(connection: sqlite3.Connection, fingerprint: str) -> tuple[int, int]:
-    """An extractor's number and length of vectors; number 0, which no sample has seen, when unknown."""
-    row = connection.execute("SELECT id, n_features FROM extractors WHERE fingerprint = ?", (fingerprint,))
-    number, n_features = row.fetchone() or (0, 0)
-    return number, n_features
+            if edit.changed:
+                self._snapshots.outdate()
+        if edit.changed:
+            self._snapshots.outdate()  # once more: somebody may have looked before it was kept

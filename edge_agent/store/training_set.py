@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import NotFoundError, StoreError
 from edge_agent.ml.features import MLDictionaryFeatureProvider
 from edge_agent.ml.summed import Sums
+from edge_agent.store.chosen import DIGEST_BYTES, Chosen, Keys, keys, keys_of, places
 from edge_agent.store.quantised import decode_rows
 from edge_agent.store.rows import features_id
 
@@ -24,7 +25,6 @@ Reading = Callable[[], "AbstractContextManager[sqlite3.Connection]"]
 Keeper = Callable[["StoreBatchProvider", Callable[[], None]], "Sums | None"]
 """Gives the sums of exactly the samples of a provider."""
 
-_DIGEST_BYTES = 32
 _PARAMETERS = 500  # SQLite's oldest limit on parameters of one statement is 999
 _SELECT = "SELECT id, data FROM features WHERE id IN ({})"
 _AHEAD = 64  # rows read at once when a caller asks for one after the other
@@ -43,26 +43,48 @@ class TrainingSet(Sequence[tuple[str, str]]):
         extractor: int,
         n_features: int,
         rows: Iterable[tuple[bytes, str, int]],
-        exclude: Iterable[str] = (),
+        before: TrainingSet | None = None,
     ) -> None:
-        names: dict[str, int] = {}
-        blob = bytearray()
-        sequences: list[int] = []
-        codes: list[int] = []
-        left_out = {bytes.fromhex(digest) for digest in exclude}
-        for digest, label, sequence in rows:
-            if digest not in left_out:
-                blob += digest
-                sequences.append(sequence)
-                codes.append(names.setdefault(label, len(names)))
-        order = np.argsort(_keys(bytes(blob)), kind="stable")
+        """Digest, label and sequence of samples, and those that were there `before`."""
         self._reading = reading
         self._extractor = extractor
         self.n_features = n_features
-        self._digests = np.frombuffer(bytes(blob), dtype=np.uint8).reshape(-1, _DIGEST_BYTES)[order].tobytes()
+        known: tuple[str, ...] = before.names if before else ()
+        names = {name: code for code, name in enumerate(known)}
+        blob = bytearray()
+        sequences: list[int] = []
+        codes: list[int] = []
+        for digest, label, sequence in rows:
+            blob += digest
+            sequences.append(sequence)
+            codes.append(names.setdefault(label, len(names)))
+        table = keys(bytes(blob))
+        order = np.argsort(table, kind="stable")
+        self.table = table[order]
+        """The digests, sorted."""
+        self.codes = np.array(codes, dtype=np.int32)[order]
+        """The place of each label among `names`."""
+        self.names: tuple[str, ...] = tuple(names)
         self._sequences = np.array(sequences, dtype=np.int64)[order]
-        self._codes = np.array(codes, dtype=np.int32)[order]
-        self._names = tuple(names)
+        if before:
+            at = np.searchsorted(before.table, self.table)
+            self.table = np.insert(before.table, at, self.table)
+            self.codes = np.insert(before.codes, at, self.codes)
+            self._sequences = np.insert(before._sequences, at, self._sequences)  # noqa: SLF001
+
+    def joined(self, rows: Iterable[tuple[bytes, str, int]]) -> TrainingSet:
+        """These samples and others, of which digest, label and sequence are given; this set stays as it is."""
+        return TrainingSet(self._reading, self._extractor, self.n_features, rows, self)
+
+    @property
+    def newest(self) -> int:
+        """The sequence of the sample that arrived last; 0 where there is none."""
+        return int(self._sequences.max(initial=0))
+
+    @property
+    def chosen(self) -> Chosen:
+        """All of them."""
+        return Chosen(self.table, np.arange(len(self)))
 
     def __len__(self) -> int:
         return len(self._sequences)
@@ -77,27 +99,23 @@ class TrainingSet(Sequence[tuple[str, str]]):
         return self._pair(range(len(self))[index])
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        digests, names = self._digests.hex(), self._names
-        starts = range(0, len(digests), 2 * _DIGEST_BYTES)
-        return (
-            (digests[start : start + 2 * _DIGEST_BYTES], names[code])
-            for start, code in zip(starts, self._codes.tolist(), strict=True)
-        )
+        names = self.names
+        return zip(self.chosen, (names[code] for code in self.codes.tolist()), strict=True)
 
     @property
     def digests(self) -> list[str]:
         """The digests, sorted."""
-        return [digest for digest, _ in self]
+        return list(self.chosen)
 
     @property
     def labels(self) -> list[str]:
         """The label of each sample, in the order of the digests."""
-        return [self._names[code] for code in self._codes.tolist()]
+        return [self.names[code] for code in self.codes.tolist()]
 
     def counts(self) -> dict[str, int]:
         """How many samples each label has, sorted by label."""
-        numbers = np.bincount(self._codes, minlength=len(self._names))
-        return {name: int(number) for name, number in sorted(zip(self._names, numbers, strict=True))}
+        numbers = np.bincount(self.codes, minlength=len(self.names))
+        return {name: int(number) for name, number in sorted(zip(self.names, numbers, strict=True))}
 
     def provider(
         self, digests: Iterable[str] | None = None, keeper: Keeper | None = None
@@ -106,43 +124,40 @@ class TrainingSet(Sequence[tuple[str, str]]):
 
         `keeper` knows their sums. Raises `NotFoundError` for a digest that is not in this set.
         """
-        where = self._positions(list(digests)) if digests is not None else np.arange(len(self))
-        labels = tuple(self._names)
+        where = self.choose(digests).at if digests is not None else np.arange(len(self))
         return StoreBatchProvider(
             self._reading,
             self._extractor,
             self.n_features,
             self._sequences[where],
-            self._codes[where],
-            labels,
+            self.codes[where],
+            self.names,
             keeper,
         )
 
-    def holds(self, digests: Sequence[str]) -> bool:
-        """Whether all of these are in this set."""
-        try:
-            self._positions(list(digests))
-        except NotFoundError:
-            return False
-        return True
+    def choose(self, digests: Iterable[str]) -> Chosen:
+        """The samples with these digests, in the order given; raises `NotFoundError` where one is not in this set."""
+        if isinstance(digests, Chosen):
+            if digests.table is self.table:
+                return digests
+            wanted = digests.keys
+        else:
+            try:
+                wanted = keys_of(list(digests))
+            except ValueError as error:
+                raise NotFoundError(str(error)) from None
+        at, known = places(self.table, wanted)
+        if not known.all():
+            lacking = wanted[int(np.argmin(known))].ljust(DIGEST_BYTES, b"\0").hex()
+            raise NotFoundError(f"sample {lacking[:12]} is not in this training set")
+        return Chosen(self.table, at)
+
+    def has(self, digests: Keys) -> NDArray[np.bool_]:
+        """Which of these are in this set."""
+        return places(self.table, digests)[1]
 
     def _pair(self, index: int) -> tuple[str, str]:
-        start = index * _DIGEST_BYTES
-        return self._digests[start : start + _DIGEST_BYTES].hex(), self._names[self._codes[index]]
-
-    def _positions(self, digests: list[str]) -> NDArray[np.intp]:
-        try:
-            wanted = _keys(bytes.fromhex("".join(digests)))
-        except ValueError:
-            wanted = np.empty(0, dtype="S32")
-        if len(wanted) != len(digests):
-            raise NotFoundError("a digest is 64 hexadecimal digits")
-        known = _keys(self._digests)
-        where = np.searchsorted(known, wanted)
-        for index, position in enumerate(where):
-            if position == len(known) or known[position] != wanted[index]:
-                raise NotFoundError(f"sample {digests[index][:12]} is not in this training set")
-        return where
+        return self.chosen[index], self.names[self.codes[index]]
 
 
 class StoreBatchProvider:
@@ -229,8 +244,3 @@ class StoreBatchProvider:
             return decode_rows([found[key] for key in wanted])
         except KeyError:
             raise StoreError("a sample was forgotten while its features were being read") from None
-
-
-def _keys(digests: bytes) -> NDArray[np.bytes_]:
-    """Digests as numpy strings of fixed width, which compare like the digests themselves."""
-    return np.frombuffer(digests, dtype=f"S{_DIGEST_BYTES}")

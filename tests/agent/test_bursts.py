@@ -55,7 +55,7 @@ def test_of_each_burst_so_many_are_left(snapshot):
     samples = snapshot(new)
     names = {one.digest: one.source_name for one in new}
 
-    kept = without_copies(samples, samples.digests, 2)
+    kept = without_copies(samples, samples.chosen, 2)
 
     by_burst = {}
     for digest in sorted(names):
@@ -70,10 +70,10 @@ def test_the_order_of_arrival_does_not_matter(snapshot):
     new = pictures([20, 5, 9, 1, 2])
     one, other = snapshot(new), snapshot(new[::-1])
 
-    kept = without_copies(one, one.digests, 3)
+    kept = without_copies(one, one.chosen, 3)
 
-    assert kept == without_copies(other, other.digests, 3)
-    assert set(without_copies(one, one.digests[::-1], 3)) == set(kept)
+    assert kept == without_copies(other, other.chosen, 3)
+    assert set(without_copies(one, one.chosen[::-1], 3)) == set(kept)
 
 
 def test_a_large_label_is_looked_at_in_pieces(snapshot, monkeypatch):
@@ -81,7 +81,7 @@ def test_a_large_label_is_looked_at_in_pieces(snapshot, monkeypatch):
     samples = snapshot(pictures([12]))
     monkeypatch.setattr(bursts, "PIECE", 5)
 
-    assert len(without_copies(samples, samples.digests, 1)) == 3
+    assert len(without_copies(samples, samples.chosen, 1)) == 3
 
 
 def test_without_a_cap_nothing_is_left_out(snapshot):

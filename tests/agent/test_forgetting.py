@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_agent.agent.forgetting import NOTE, named_labels
-from edge_agent.agent.publishing import learned_samples
+from edge_agent.agent.learned import learned_samples
 from edge_agent.agent.requests import Request
 from edge_agent.agent.serving import MODEL_FOLDER
 from edge_agent.agent.status import silence_status

@@ -16,7 +16,7 @@ import pytest
 
 from edge_agent.agent import judging
 from edge_agent.agent.judging import _of_current
-from edge_agent.agent.publishing import learned_samples
+from edge_agent.agent.learned import Learned, learned_samples
 from edge_agent.agent.requests import Request
 from edge_agent.agent.split import is_held_out
 from edge_agent.config import Config, LearningConfig, UpdateConfig
@@ -330,7 +330,9 @@ def test_the_current_version_is_asked_as_if_it_had_not_learned_what_was_relabell
     model = MLModel(head)
     new = rng.random((1, 12), dtype=np.float32)
 
-    P = _of_current(model, {"old": labels[0]}, ["old", "new"], np.concatenate([X[:1], new]))
+    P = _of_current(
+        model, Learned.by({"a" * 64: labels[0]}), ["a" * 64, "b" * 64], np.concatenate([X[:1], new])
+    )
 
     assert np.allclose(P[0], unlearned(head, X[:1], labels[:1])[0])
     assert not np.allclose(P[0], model.predict_proba(X[:1])[0], atol=1e-4)

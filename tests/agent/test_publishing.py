@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pytest
 
-from edge_agent.agent.publishing import learned_samples, probabilities
+from edge_agent.agent.learned import learned_samples
+from edge_agent.agent.publishing import probabilities
 from edge_agent.config import Config, LearningConfig
 from edge_agent.errors import DamagedError
 from edge_agent.hookspecs import hookimpl

@@ -11,6 +11,7 @@ import pytest
 
 from edge_agent.errors import NotFoundError, StoreError
 from edge_agent.ml.batches import ArrayProvider, MLBatchProvider, feature_blocks, mini_batches
+from edge_agent.store.chosen import keys_of
 from edge_agent.store.samples import SampleStore, decode_features, encode_features
 
 
@@ -39,9 +40,8 @@ class TestTrainingSet:
         assert training_set.digests == [digest for digest, _ in pairs]
         assert training_set.labels == [label for _, label in pairs]
         assert training_set.counts() == {"cat": 20, "dog": 10}
-        assert training_set.holds(training_set.digests[3:9])
-        assert training_set.holds([])
-        assert not training_set.holds([pairs[0][0], "f" * 64])
+        assert training_set.has(training_set.table[3:9]).all()
+        assert training_set.has(keys_of([pairs[0][0], "f" * 64, "0" * 64])).tolist() == [True, False, False]
 
     def test_stays_as_it_was(self, filled, new_sample):
         """What is added or corrected later is not in it."""
@@ -53,13 +53,6 @@ class TestTrainingSet:
 
         assert list(training_set) == before
         assert len(filled.snapshot("fp")) == 31
-
-    def test_leaves_out_what_is_excluded(self, filled, new_sample):
-        """Excluded digests are not in it; unknown ones do no harm."""
-        training_set = filled.snapshot("fp", exclude=[new_sample(1).digest, "f" * 64])
-
-        assert len(training_set) == 29
-        assert new_sample(1).digest not in training_set.digests
 
     def test_unknown_extractor_has_seen_nothing(self, filled):
         """An extractor that never gave features has an empty set with an empty provider."""
