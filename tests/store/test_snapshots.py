@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,8 @@ from edge_agent.store.snapshots import Snapshots
 def test_any_history_leads_to_what_reading_anew_finds(store, new_sample, seed):
     """Added, seen by another extractor, relabelled, come again and forgotten: every set is that of a fresh reader."""
     rng, known, earlier = np.random.default_rng(seed), 0, []
-    for _ in range(40):
+    turns = [("one",), ("other",), ("other",), ("one", "other")]
+    for _ in range(80):
         what = rng.choice(["add", "add", "relabel", "again", "remove", "see", "nothing"])
         if what == "add" or not known:
             count = int(rng.integers(1, 6))
@@ -31,7 +34,7 @@ def test_any_history_leads_to_what_reading_anew_finds(store, new_sample, seed):
             store.put_features(digest, "other", np.arange(1.0, 9.0, dtype=np.float32))
         elif what == "again" and known:
             store.add([new_sample(int(rng.integers(known)), "again")], "one")
-        for fingerprint in ("one", "other") if rng.random() < 0.3 else ("one",):
+        for fingerprint in turns[int(rng.integers(len(turns)))]:
             found = store.snapshot(fingerprint)
             anew = Snapshots(store.database.reading, keep=False).take(fingerprint)
             assert list(found) == list(anew)
@@ -76,3 +79,27 @@ def test_a_look_between_a_change_and_its_end_is_not_kept(store, new_sample):
         assert set(snapshots.take("fp").labels) == {"cat"}
     snapshots.outdate()
     assert set(snapshots.take("fp").labels) == {"dog"}
+
+
+def test_a_look_that_a_change_overtook_is_not_kept(store, new_sample):
+    """It began before the change and ended after: what it read is given to whoever asked, and read again next time."""
+    store.add([new_sample(i, "cat") for i in range(3)], "fp")
+    change = []
+
+    @contextmanager
+    def reading():
+        with store.database.reading() as connection:
+            yield connection
+        while change:
+            change.pop()()
+
+    snapshots = Snapshots(reading, keep=True)
+
+    def relabel():
+        snapshots.outdate()
+        store.relabel(new_sample(1).digest, "dog")
+        snapshots.outdate()
+
+    change.append(relabel)
+    assert set(snapshots.take("fp").labels) == {"cat"}
+    assert set(snapshots.take("fp").labels) == {"cat", "dog"}
