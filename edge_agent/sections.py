@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -65,7 +64,9 @@ def section_fields(kind: type[Any]) -> tuple[msgspec.structs.FieldInfo, ...]:
 def suggest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown `word`: what was probably meant, or all that is known."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
+    from difflib import get_close_matches  # only for who has written something wrong
+
+    near = get_close_matches(word, names, n=1)
     return f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(names) or 'none'}"
 
 

@@ -763,11 +763,12 @@ assert not loaded, loaded
                 "edge_agent.ml.training_session",
                 "edge_agent.vision.delegate_bench",
                 "edge_agent.vision.flatbuffer_writer",
+                "tarfile",
             },
         ),
         (
             "import edge_agent.vision.worker, edge_agent.vision.runtime as it; it._open_runtime('auto')",
-            {"importlib.metadata", "email", "zipfile", "tomllib", "sqlite3", "click", "pluggy"},
+            {"importlib.metadata", "email", "zipfile", "tomllib", "sqlite3", "click", "pluggy", "difflib"},
         ),
         (
             "import edge_agent.agent.asking, edge_agent.agent.client",

@@ -21,7 +21,6 @@ from typing import BinaryIO
 import msgspec
 
 from edge_agent import __version__
-from edge_agent.agent.backup import FORMAT, HEAD
 from edge_agent.agent.home import CONFIG_FILE, Home
 from edge_agent.errors import DamagedError, DiskFullError, HomeError, NotFoundError, StoreError, UserError
 from edge_agent.store.atomic import (
@@ -37,7 +36,6 @@ from edge_agent.store.atomic import (
 from edge_agent.store.lock import ProcessLock
 from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import SampleStore
-from edge_agent.store.tarball import unpack
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +139,11 @@ def _owned(home: Home) -> list[str]:
 
 def _take_out(home: Home, source: Path, aside: Path, extracted: Callable[[int], None]) -> RestoreReport:
     """Take the backup out into `aside` and look whether it is one this program can work on."""
+    from edge_agent.agent.backup import (
+        HEAD,
+    )  # what reads archives is not needed to see that none was left half done
+    from edge_agent.store.tarball import unpack
+
     files = {CONFIG_FILE, home.choice_path.name, home.database_path.name}
     folders = {home.extractors_folder.name, home.models_folder.name, home.archive_folder.name}
     began = False
@@ -201,6 +204,8 @@ def _opened(source: Path) -> BinaryIO:
 
 
 def _check_head(source: Path, path: Path) -> None:
+    from edge_agent.agent.backup import FORMAT
+
     try:
         head = msgspec.json.decode(path.read_bytes(), type=_Head)
     except msgspec.MsgspecError:
