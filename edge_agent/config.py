@@ -79,8 +79,13 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
         Meta(description="'auto' takes LiteRT where it is installed."),
     ] = "auto"
     threads: Annotated[
-        int, Meta(ge=1, le=64, description="Threads of the interpreter; more than idle cores is much slower.")
-    ] = 1
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="Pictures looked at side by side; 0: as many as cores that others leave free, up to 4.",
+        ),
+    ] = 0
     timeout_seconds: Annotated[
         float,
         Meta(
@@ -119,6 +124,11 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
             description="'auto' shuts in the process that decodes as far as the kernel can; 'required' needs it whole."
         ),
     ] = "auto"
+
+    @property
+    def interpreter_threads(self) -> int:
+        """Threads of one that computes by itself, as a plugin's or an accelerator's, on cores that others may want."""
+        return self.threads or 1
 
 
 class LearningConfig(Section, frozen=True, kw_only=True):

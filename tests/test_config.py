@@ -79,7 +79,7 @@ def test_every_problem_is_reported_with_its_key() -> None:
         ("pictures", "formats", []),
         ("pictures", "max_megapixels", 201),
         ("pictures", "max_file_bytes", 0),
-        ("extractor", "threads", 0),
+        ("extractor", "threads", -1),
         ("extractor", "threads", True),
         ("learning", "held_out_fraction", 0.6),
         ("learning", "parameters", [1]),

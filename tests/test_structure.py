@@ -97,7 +97,7 @@ STOREYS = """
     ml.model | ml.quarantine | vision.card_draft | vision.extractor_stage | vision.image_values | store.samples
     ml.described | ml.links
     vision.adoption | vision.performance | vision.witness
-    vision.backend | vision.canary | vision.delegate_check | vision.extraction
+    vision.backend | vision.canary | vision.delegate_check | vision.extraction | vision.extractor_crew | vision.looks
     ml.raw | ml.storing | ml.answering | ml.extraction | vision.extractor | vision.trainable
     ml.kinds | ml.fits | vision.augmentation | vision.signatures | vision.trial
     ml.contradictions | vision.inspection
@@ -143,14 +143,15 @@ STOREYS = """
     agent.board | agent.heap
     agent.home | agent.labels | agent.pauses | ml.extraction_time | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
-    vision.picture_metadata | vision.permissions
+    vision.lanes | vision.picture_metadata | vision.permissions
     vision.landlock | vision.seccomp
     store.chosen
     ml.copies | store.lock | store.digests | store.whole_file | vision.thumbnails | vision.wire | ml.feature_source
-    vision.memory_budget
+    vision.abreast | vision.memory_budget
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.confinement | vision.delegate_spec | vision.delegate_verdict | vision.kernel | vision.syscalls
+    vision.silence | vision.spare_memory
     example_config
     config | guest | hook_search | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections
@@ -184,7 +185,7 @@ DOORS = {
         "vision.child",
         "vision.engine",
     }
-    | {"vision.wire", "vision.worker"},
+    | {"vision.lanes", "vision.wire", "vision.worker"},
     "sqlite3": {"store.database", "store.samples"},
     "subprocess": {
         "vision.child",

@@ -105,7 +105,7 @@ def compared(settings: Settings, cards: Sequence[ExtractorCard], pictures: Trial
             cards=(card,),
             pictures=tuple(str(one.path) for one in pictures.specimens),
             runtime=config.runtime,
-            threads=config.threads,
+            threads=config.interpreter_threads,
         )
         try:
             answer = hear(question)

@@ -180,7 +180,7 @@ def add(
                 specimens,
                 source=os.fsencode(path.name).decode("utf-8", "replace"),  # a card is read as UTF-8
                 runtime=config.extractor.runtime,
-                threads=config.extractor.threads,
+                threads=config.extractor.interpreter_threads,
             )
             if adoption.problems and not anyway:
                 raise UserError("; ".join(adoption.problems) + " (--anyway adds it all the same)")

@@ -63,7 +63,13 @@ class FakeEngine(Engine):
         """Be ready at once."""
         return self._fake_facts
 
-    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:  # noqa: ARG002
+    def extract(
+        self,
+        jobs: Iterable[Job],
+        *,
+        keep: bool = False,  # noqa: ARG002
+        digest: bool = True,  # noqa: ARG002
+    ) -> Iterator[Extraction]:
         """Answer each job in order; descriptors are closed. A changed copy has features near the picture's."""
         for key, fd, *variant in jobs:
             with os.fdopen(fd, "rb") as file:

@@ -15,11 +15,12 @@ import msgspec
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError
-from edge_agent.ml.augmentation import AugmentationSettings, Variant
+from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import wire
 from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.delegate_verdict import Code
 from edge_agent.vision.preprocessing import ExtractorCard
+from edge_agent.vision.spare_memory import ENVIRONMENT
 from edge_agent.vision.throwaway import places_to_import_from
 
 TAIL_BYTES = 4096
@@ -143,9 +144,9 @@ class Child:
             if failed:
                 self.end()
 
-    def ask(self, number: int, fd: int, variant: Variant | None = None, *, check: bool = False) -> None:
+    def ask(self, picture: wire.Picture, fd: int) -> None:
         """Hand a picture over; raises `OSError` when the engine is gone."""
-        wire.send(self._socket, wire.Picture(number, variant, check), fd=fd)
+        wire.send(self._socket, picture, fd=fd)
 
     def answer(self, timeout_seconds: float) -> tuple[wire.Answer, bytes] | None:
         """The next answer and its payload, or None when there was none in time.
@@ -262,14 +263,12 @@ class Successor:
 def _environment(python: str) -> dict[str, str]:
     """The agent's environment, with native libraries told to stay small and single-threaded.
 
-    One BLAS thread beats two on a busy board, and the memory of a decoded photograph goes back to the system
-    at once.
+    One BLAS thread beats two on a busy board.
     """
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-        "MALLOC_TRIM_THRESHOLD_": "131072",
+        **ENVIRONMENT,
         "PYTHONFAULTHANDLER": "1",
     }
     if python == sys.executable:

@@ -95,7 +95,7 @@ class DelegateBench:
             card=self.card,
             use=None if spec.name == CPU else self.use(spec, verdict),
             runtime=self.config.runtime,
-            threads=self.config.threads,
+            threads=self.config.interpreter_threads,
             pictures=tuple(map(str, self.pictures())),
             compare=self.cpu_can,
             memory_bytes=self.memory_bytes,
@@ -198,7 +198,7 @@ class DelegateBench:
             library_sha256=looked.library_sha256,
             options=spec.options,
             runtime=self.config.runtime,
-            threads=self.config.threads,
+            threads=self.config.interpreter_threads,
         )
 
 

@@ -14,6 +14,7 @@ from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import EngineError
 from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import wire
+from edge_agent.vision.abreast import MOST_DEPTH, Abreast
 from edge_agent.vision.accelerator import LOOK_SECONDS, Accelerator
 from edge_agent.vision.child import Child, Successor
 from edge_agent.vision.delegate_spec import CPU, DelegateUse
@@ -23,12 +24,9 @@ from edge_agent.vision.memory_budget import GROWN_BYTES, MemoryBudget
 from edge_agent.vision.preprocessing import ExtractorCard
 from edge_agent.vision.vouching import Schedule, vouched
 
-__all__ = ["Engine", "EngineFacts", "Extraction", "Job"]
+__all__ = ["MOST_DEPTH", "Engine", "EngineFacts", "Extraction", "Job"]
 
 log = logging.getLogger(__name__)
-
-DEPTH = 4
-"""So many pictures are with the engine at once: one being decoded, two decoded, one with the extractor."""
 
 CHANCES = 2
 """A picture that loses the engine this often while nothing else is with it is refused."""
@@ -40,11 +38,10 @@ CRASH_SECONDS = 0.5
 class Engine:
     """Decodes pictures and extracts their features in a process of its own.
 
-    The process may die or hang; it is then started again, and what it had not answered is tried again one
-    picture at a time, so that only the guilty one is refused. Used from one thread. Several `extract`
-    generators may be consumed in turn: they share one pipeline. `augmentation` says how strong changed copies
-    of pictures are changed. With an `accelerator` the process computes on what that says; the CPU answers the
-    picture on which it is lost.
+    The process may die or hang; it is then started again, and what it had not answered is tried again one picture
+    at a time, so that only the guilty one is refused. Used from one thread; several `extract` generators share it.
+    `augmentation` says how strong changed copies of pictures are changed. With an `accelerator` the process computes
+    on what that says; the CPU answers the picture on which it is lost.
     """
 
     def __init__(
@@ -77,6 +74,7 @@ class Engine:
         self._out: deque[PendingJob] = deque()
         self._waiting: deque[PendingJob] = deque()
         self._progress = 0.0
+        self._abreast = Abreast(extractor, monotonic=monotonic)
         self._memory = MemoryBudget(extractor.max_memory_mb)
         self.facts: EngineFacts | None = None
         """What the engine said of itself when it last started; None before the first start."""
@@ -197,35 +195,36 @@ class Engine:
         self.accelerator.failed(code, detail)
         return True
 
-    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:
+    def extract(
+        self, jobs: Iterable[Job], *, keep: bool = False, digest: bool = True
+    ) -> Iterator[Extraction]:
         """Look at pictures: an `Extraction` for each (key, open file descriptor), in the order they came.
 
-        A job may name a changed copy as its third part; copies of one picture that come one after the other
-        are decoded once.
-
-        Some are taken from `jobs` ahead of the one that is yielded: up to `DEPTH`, or `vouching.GROUP` with `keep`,
-        which says that the features are to be learned from: what an accelerator made is then only given out once the
-        CPU has vouched for it. Each descriptor that was taken is closed here, exactly once, also when the generator
-        is closed early; its position in the file does not matter.
+        A job may name a changed copy as its third part; copies that come one after the other are decoded once.
+        Up to `MOST_DEPTH` are taken ahead from `jobs`, or a group with `keep`: the features are to be learned from, and
+        an accelerator's are only given out once the CPU has vouched for them. Each descriptor is closed here, exactly
+        once, also when the generator is closed early. Without `digest` none is made, which saves time.
 
         Raises `EngineError` when the engine cannot be started.
         """
-        return vouched(self, jobs) if keep and self.accelerator is not None else self.look(jobs)
+        return (
+            vouched(self, jobs) if keep and self.accelerator is not None else self.look(jobs, digest=digest)
+        )
 
-    def look(self, jobs: Iterable[Job], *, check: int = 0) -> Iterator[Extraction]:
+    def look(self, jobs: Iterable[Job], *, check: int = 0, digest: bool = True) -> Iterator[Extraction]:
         """As `extract`; the picture with the number `check`, counted from 1, is compared with what the CPU makes."""
         source = enumerate(jobs, 1)
         mine: deque[PendingJob] = deque()
         try:
             more = True
             while more or mine:
-                while more and len(mine) < DEPTH:
+                while more and len(mine) < self._abreast.depth:
                     count, taken = next(source, (0, None))
                     if taken is None:
                         more = False
                         break
                     key, fd, variant = taken if len(taken) == 3 else (*taken, None)
-                    job = PendingJob(key, fd, next(self._numbers), variant, count == check)
+                    job = PendingJob(key, fd, next(self._numbers), variant, count == check, digest)
                     mine.append(job)
                     self._waiting.append(job)
                     self._send_waiting()
@@ -265,7 +264,7 @@ class Engine:
         if self._change_over() or self._hold_for_memory():
             return
         self.start()
-        while self._child is not None and self._waiting and len(self._out) < DEPTH:
+        while self._child is not None and self._waiting and len(self._out) < self._abreast.depth:
             if self._out and (self._out[0].alone or self._waiting[0].alone):
                 return
             job = self._waiting.popleft()
@@ -274,7 +273,8 @@ class Engine:
             self._out.append(job)
             try:
                 check = self._use is not None and self._schedule.ask(check=job.check)
-                self._child.ask(job.number, job.fd, job.variant, check=check)
+                abreast = self._abreast.look(self._child.pid)
+                self._child.ask(wire.Picture(job.number, job.variant, check, job.digest, abreast), job.fd)
             except OSError:
                 self._lose("crashed", "crashed", patience_seconds=CRASH_SECONDS)
 
@@ -302,6 +302,7 @@ class Engine:
             return
         self._out.popleft()
         self._progress = self._monotonic()
+        self._abreast.answered(answer.seconds)
         if job.wanted:
             job.finish(extraction(job, answer, payload))
         if self._memory.answered(child.pid) > GROWN_BYTES and self._use is not None:
@@ -316,9 +317,9 @@ class Engine:
         return self._memory.suspected and bool(self._out)
 
     def _lose(self, code: Code, what: str, *, patience_seconds: float) -> None:
-        """The process is lost: end it, and find out later which picture it was that did it.
+        """The process is lost: end it, and find out later which picture did it.
 
-        Where an accelerator was lost, nothing is held against the pictures before they are lost on the CPU too.
+        Nothing is held against a picture with which an accelerator was lost before the CPU is lost with it too.
         """
         child, self._child = self._child, None
         assert child is not None

@@ -55,7 +55,7 @@ class Extraction:
     key: object
     """What the caller gave with it."""
     digest: str
-    """sha256 of the file's bytes, in hex; empty when they were not read (no regular file, too long)."""
+    """sha256 of the file's bytes, in hex; empty when they were not read (no regular file, too long) or not wanted."""
     features: npt.NDArray[np.float32] | None
     """Of shape [n_features]; None when `error` says why."""
     width: int
@@ -78,6 +78,8 @@ class PendingJob:
     variant: Variant | None = None
     check: bool = False
     """Whether what an accelerator gave until then is compared with the CPU's."""
+    digest: bool = True
+    """Whether its digest is wanted."""
     alone: bool = False
     lost: int = 0
     accuses: bool = False

@@ -28,6 +28,8 @@ class FeatureExtractor:
     one runtime and load silently in the other), loads it and compares it with its card. With a `delegate` its
     library is loaded too; `progress` is told of the stages, as `load_interpreter` says.
 
+    `model` is what `read_model` gave, where that was done already.
+
     Raises `ExtractorError` that names the file and what is wrong, and `DelegateError` with what the delegate said.
     """
 
@@ -39,9 +41,11 @@ class FeatureExtractor:
         threads: int = 1,
         delegate: DelegateUse | None = None,
         progress: Progress = lambda _stage: None,
+        model: bytes | None = None,
     ) -> None:
         self.card = card
-        model = read_model(card)
+        model = read_model(card) if model is None else model
+        self._model = model
         try:
             interpreter = load_interpreter(
                 model,
@@ -92,6 +96,10 @@ class FeatureExtractor:
         if not np.all(np.isfinite(features)):
             raise ExtractorError("the extractor gave features that are not finite numbers")
         return features
+
+    def twin(self) -> FeatureExtractor:
+        """Another one of the same model, for another thread; nothing is read. Raises `ExtractorError`."""
+        return FeatureExtractor(self.card, runtime=self.runtime.name, model=self._model)
 
     def warm_up(self) -> None:
         """Run once on a grey picture, so that the first real one does not wait for lazy preparations."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import math
 import struct
-import warnings
+import threading
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from PIL import (  # noqa: F401  # each plugin registers its format; without the
 
 from edge_agent.config import PicturesConfig
 from edge_agent.errors import ImageError
+from edge_agent.vision.silence import Silence
 
 DRAFT = 2
 """A JPEG is scaled down while it is decoded to no less than this many times the wanted size. The features of
@@ -33,6 +35,10 @@ tenth of the memory (measured with 12 megapixel photographs)."""
 
 BAND_PIXELS = 1 << 20
 """Unusual pixels (alpha, palette, CMYK, 16 bit) are brought to RGB at most this many at a time."""
+
+ABREAST_PIXELS = 4_000_000
+"""Pictures that have more once they are decoded, and progressive ones, which are held as a whole while they are, are
+decoded one at a time, however many threads there are: memory is short on small boards."""
 
 ORIENTATION = 0x0112
 """EXIF's tag for how the camera was held."""
@@ -183,15 +189,16 @@ def mapped(
     return np.asarray(turned)
 
 
+_silence = Silence()
+_one_large = threading.Lock()
+
+
 def _guarded(data: bytes, limits: PicturesConfig, work: Callable[[], DecodedImage]) -> DecodedImage:
     """Do the decoding; whatever Pillow raises becomes an `ImageError`."""
     check_bytes(len(data), limits)
     if not data:
         raise ImageError("the file is empty")
-    # Pillow warns about large or odd pictures; nobody would read it, and the limits here are stricter. The
-    # filters of the process are changed for this long, which is safe because one thread decodes.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silence:
         try:
             return work()
         except UnidentifiedImageError:
@@ -237,13 +244,16 @@ def _decoded(
         _check_end(kind, data, stream.tell())
         if kind == "JPEG" and target is not None:
             image.draft("RGB", (DRAFT * max(target), DRAFT * max(target)))
-        image.load()
-        _check_size(image.size, limits)
-        turn = UPRIGHT.get(_orientation(image) if orientation is None else orientation)
-        if turn in SIDEWAYS:
-            width, height = height, width
-            target = None if target is None else (target[1], target[0])
-        small = _resized(image, image.size if target is None else target)
+        # What is not scaled down while it is decoded is large: threads take turns with it.
+        large = image.size[0] * image.size[1] > ABREAST_PIXELS or bool(image.info.get("progressive"))
+        with _one_large if large else nullcontext():
+            image.load()
+            _check_size(image.size, limits)
+            turn = UPRIGHT.get(_orientation(image) if orientation is None else orientation)
+            if turn in SIDEWAYS:
+                width, height = height, width
+                target = None if target is None else (target[1], target[0])
+            small = _resized(image, image.size if target is None else target)
     if turn is not None:
         small = small.transpose(turn)
     return DecodedImage(np.asarray(small), width, height, kind)
@@ -267,7 +277,8 @@ def _check_end(kind: str, data: bytes, start: int) -> None:
     end = END_MARKERS.get(kind)
     if kind == "GIF":
         start = max(start, len(data) - GIF_TAIL_BYTES)
-    if end is not None and data.find(end, start) < 0:
+    # From the end, where it is in whole files: from the front it is a tenth of the work with a large one.
+    if end is not None and data.rfind(end, start) < 0:
         raise ImageError(f"the picture is cut off: the end of the {kind} is missing")
 
 

@@ -7,6 +7,7 @@ import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -245,11 +246,13 @@ def _open_runtime(runtime: str) -> tuple[ModuleType, RuntimeFacts]:
     )
 
 
+@cache
 def _version(module: ModuleType, distribution: str) -> str:
     """The version of the distribution a module came with, as the name of the folder beside its package says it.
 
     Where that folder has another form or place, as Debian's packages have, it is asked for in the usual way, which
-    costs an engine that is about to start as much time as opening its model.
+    costs an engine that is about to start as much time as opening its model. Looked at once: later the process may
+    not read folders any more.
     """
     site = Path(str(module.__file__)).parents[1]
     folders = list(site.glob(f"{distribution.replace('-', '_')}-*.dist-info"))

@@ -60,6 +60,10 @@ class Picture(Struct, frozen=True, tag="picture", omit_defaults=True):
     """Which changed copy of it is looked at; None: the picture as it is."""
     check: bool = False
     """Whether the last features, which may be this picture's, are compared with the CPU's before it is answered."""
+    digest: bool = True
+    """Whether it is to be known by its digest, which takes as long as a tenth of the decoding of a large file."""
+    abreast: int = 1
+    """How many pictures may be in work at once when this one is begun, itself included."""
 
 
 class Answer(Struct, frozen=True, tag="answer"):

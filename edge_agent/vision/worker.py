@@ -6,48 +6,41 @@ does: the other end of its socket is then closed, and nothing else keeps it aliv
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import queue
 import resource
 import signal
 import socket
-import stat
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
-from edge_agent.errors import ExtractorError, ImageError
+from edge_agent.errors import ExtractorError
 from edge_agent.ml.augmentation import AugmentationSettings
 from edge_agent.vision import images, sandbox, wire
-from edge_agent.vision.augmentation import augmented
+from edge_agent.vision.abreast import most_abreast
 from edge_agent.vision.backend import Extractor, open_extractor, try_out
 from edge_agent.vision.canary import Canary
 from edge_agent.vision.confinement import Confinement
 from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.extractor import FeatureExtractor
-from edge_agent.vision.images import DecodedImage
+from edge_agent.vision.extractor_crew import ExtractorCrew
 from edge_agent.vision.kernel import Call, call_kernel
-from edge_agent.vision.picture_metadata import without_metadata
+from edge_agent.vision.lanes import Lanes
+from edge_agent.vision.looks import Decode, Looks, Seen
 from edge_agent.vision.preprocessing import TFLITE, ExtractorCard
 
 AHEAD = 2
-"""So many decoded pictures may wait for the extractor; each is only as large as the extractor's input."""
-
-
-class Decode(Protocol):
-    """What turns a file's bytes into pixels; see `edge_agent.vision.images.decode`."""
-
-    def __call__(self, data: bytes, *, limits: PicturesConfig, target: tuple[int, int]) -> DecodedImage:
-        """Raise `ImageError` for a picture that is refused."""
+"""So many decoded pictures may wait for an extractor; each is only as large as the extractor's input."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,19 +52,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     extractor: ExtractorConfig
     augmentation: AugmentationSettings = AugmentationSettings()
     delegate: DelegateUse | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """A picture between decoding and extraction; `image` is None when it was refused."""
-
-    number: int
-    digest: str
-    image: DecodedImage | None
-    error: str | None
-    permanent: bool
-    seconds: float
-    check: bool = False
 
 
 def main(
@@ -91,7 +71,7 @@ def main(
             extractor = open_extractor(
                 settings.card,
                 runtime=settings.extractor.runtime,
-                threads=settings.extractor.threads,
+                threads=settings.extractor.interpreter_threads,
                 delegate=settings.delegate,
             )
             canary = _canary(settings, extractor)
@@ -112,10 +92,11 @@ def main(
         try:
             wire.send(connection, ready)
             _allow_time(settings, None)
-            for seen in _decoded_ahead(connection, settings, decode, confinement):
-                _allow_time(settings, settings.extractor.timeout_seconds)
-                _answer(connection, extractor, canary, seen)
-                _allow_time(settings, None)
+            looks = Looks(settings.pictures, settings.card.size, settings.augmentation, decode)
+            if canary is None and isinstance(extractor, FeatureExtractor):
+                _serve_abreast(connection, settings, looks, ExtractorCrew(extractor), confinement)
+            else:
+                _serve_one(connection, settings, looks, partial(_answer, extractor.extract, canary))
         except (BrokenPipeError, ConnectionResetError):
             pass  # the agent is gone; so is the reason to be here
     return 0
@@ -143,118 +124,39 @@ def _shut_in(settings: Settings, extractor: Extractor, call: Call) -> Confinemen
     return confinement
 
 
-def _decoded_ahead(
-    connection: socket.socket, settings: Settings, decode: Decode, confinement: Confinement
-) -> Iterator[_Seen]:
-    """Pictures in the order they came; the next ones are decoded while one is with the extractor."""
-    waiting: queue.Queue[_Seen | None] = queue.Queue(maxsize=AHEAD)
-    looks = _Looks(settings, decode)
+def _serve_abreast(
+    connection: socket.socket, settings: Settings, looks: Looks, crew: ExtractorCrew, confinement: Confinement
+) -> None:
+    """Each lane decodes a picture and has its features extracted; this thread lets go of what is not needed."""
 
-    def read() -> None:
-        try:
-            while (received := wire.receive(connection)) is not None:
-                message, _payload, fds = received
-                assert isinstance(message, wire.Picture)
-                waiting.put(looks.look(message, fds[0]))
-        except ConnectionResetError:
-            pass
-        finally:
-            # Also after a mistake in here: the process then ends instead of leaving the agent to its
-            # patience.
-            waiting.put(None)
+    def work(message: wire.Picture, fd: int) -> bytes:
+        _allow_cpu(settings.extractor)
+        return _answer(crew.extract, None, looks.look(message, fd))
 
-    threading.Thread(target=read, name="decode", daemon=True).start()
+    def give(packet: bytes) -> None:
+        connection.send(packet)
+
+    Lanes(connection, most_abreast(settings.extractor), work, give, crew.close).start()
     if "nproc" in confinement.limits:
         sandbox.forbid_processes()
+    crew.tend()
+
+
+def _serve_one(
+    connection: socket.socket, settings: Settings, looks: Looks, answer: Callable[[Seen], bytes]
+) -> None:
+    """Lanes decode; this thread extracts, one picture after the other, as vendors' libraries want it."""
+    waiting: queue.Queue[Seen | None] = queue.Queue(maxsize=AHEAD)
+
+    def work(message: wire.Picture, fd: int) -> Seen:
+        _allow_cpu(settings.extractor)
+        return looks.look(message, fd)
+
+    Lanes(connection, most_abreast(settings.extractor), work, waiting.put, lambda: waiting.put(None)).start()
     while (seen := waiting.get()) is not None:
-        yield seen
-
-
-class _Looks:
-    """Pictures as the extractor is to see them; for changed copies, the last decoded one is remembered."""
-
-    def __init__(self, settings: Settings, decode: Decode) -> None:
-        self._settings = settings
-        self._decode = decode
-        self._last: _Seen | None = None
-        self._last_file: tuple[int, ...] | None = None
-
-    def look(self, message: wire.Picture, fd: int) -> _Seen:
-        """What one message asks for; its file is closed."""
-        started = time.perf_counter()
-        _allow_cpu(self._settings.extractor)
-        seen: _Seen | None = None
-        try:
-            # Before it is read: a file that is written meanwhile is then another one the next time.
-            file = _identity(fd)
-            if message.variant is not None and file == self._last_file:
-                seen = self._last
-            if seen is None or not seen.permanent:
-                self._last, self._last_file = self._read(fd), file
-                seen = self._last
-        finally:
-            os.close(fd)
-        image = seen.image
-        if image is not None and message.variant is not None:
-            pixels = augmented(
-                image.pixels,
-                message.variant,
-                self._settings.augmentation,
-                seen.digest,
-                proportion=image.width / image.height,
-            )
-            image = replace(image, pixels=pixels)
-        return replace(
-            seen,
-            number=message.number,
-            image=image,
-            seconds=time.perf_counter() - started,
-            check=message.check,
-        )
-
-    def _read(self, fd: int) -> _Seen:
-        """The picture as it is."""
-        settings = self._settings
-        digest = ""
-        image = None
-        error: str | None = None
-        permanent = True
-        try:
-            data = read_whole(fd, settings.pictures)
-            data = without_metadata(
-                data
-            )  # the agent keeps the picture so: the digest is that of the file it keeps
-            digest = hashlib.sha256(data).hexdigest()
-            image = self._decode(data, limits=settings.pictures, target=settings.card.size)
-        except ImageError as refused:
-            error = str(refused)
-        except OSError as trouble:
-            error, permanent = f"the file cannot be read: {trouble.strerror}", False
-        return _Seen(0, digest, image, error, permanent, 0.0)
-
-
-def _identity(fd: int) -> tuple[int, ...]:
-    """Equal for two open files when they are one file that was not written in between."""
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def read_whole(fd: int, limits: PicturesConfig) -> bytes:
-    """All bytes of an open file, wherever its position is: the agent's own descriptor shares that position.
-
-    Raises `ImageError` when it is not a regular file or longer than the limit, `OSError` when it cannot be
-    read.
-    """
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError("not a regular file")
-    images.check_bytes(status.st_size, limits)
-    data = os.pread(fd, status.st_size + 1, 0)
-    while part := os.pread(fd, 1 << 20, len(data)):
-        # Still being written, or read in pieces; what has grown beyond the limit is refused as well.
-        data += part
-        images.check_bytes(len(data), limits)
-    return data
+        _allow_time(settings, settings.extractor.timeout_seconds)
+        connection.send(answer(seen))
+        _allow_time(settings, None)
 
 
 def _allow_time(settings: Settings, seconds: float | None) -> None:
@@ -272,7 +174,7 @@ def _allow_cpu(config: ExtractorConfig) -> None:
     It matters when the agent is killed while a decoder loops: nobody else would ever end the loop.
     """
     _soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    allowed = math.ceil(time.process_time() + (config.threads + 1) * config.timeout_seconds) + 1
+    allowed = math.ceil(time.process_time() + (most_abreast(config) + 1) * config.timeout_seconds) + 1
     if hard != resource.RLIM_INFINITY:
         allowed = min(allowed, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
@@ -283,16 +185,25 @@ def _canary(settings: Settings, extractor: Extractor) -> Canary | None:
     if settings.delegate is None or not isinstance(extractor, FeatureExtractor):
         return None
     wanted = settings.extractor
-    return Canary(settings.card, extractor, settings.delegate, runtime=wanted.runtime, threads=wanted.threads)
+    return Canary(
+        settings.card,
+        extractor,
+        settings.delegate,
+        runtime=wanted.runtime,
+        threads=wanted.interpreter_threads,
+    )
 
 
-def _answer(connection: socket.socket, extractor: Extractor, canary: Canary | None, seen: _Seen) -> None:
+def _answer(
+    extract: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], canary: Canary | None, seen: Seen
+) -> bytes:
+    """The packet that answers a picture."""
     started = time.perf_counter()
     error, permanent, payload, failed = seen.error, seen.permanent, b"", False
     cosine = None
     if seen.image is not None:
         try:
-            features = extractor.extract(seen.image.pixels)
+            features = extract(seen.image.pixels)
             payload = features.tobytes()
             if canary is not None:
                 canary.saw(seen.image.pixels, features)
@@ -314,7 +225,7 @@ def _answer(connection: socket.socket, extractor: Extractor, canary: Canary | No
         failed=failed,
         cosine=cosine,
     )
-    wire.send(connection, answer, payload)
+    return wire.pack(answer, payload)
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -14,6 +14,7 @@ import pytest
 from edge_agent.config import ExtractorConfig
 from edge_agent.errors import EngineError
 from edge_agent.testing import FakeClock
+from edge_agent.vision import wire
 from edge_agent.vision.accelerator import FIRST_SECONDS, Accelerator
 from edge_agent.vision.delegate_bench import MOST_DEATHS, DelegateBench
 from edge_agent.vision.delegate_records import DelegateRecords
@@ -268,7 +269,7 @@ def test_an_engine_whose_accelerator_waits_for_ever_ends_without_its_agent(board
     child = here.engine._child
     _key, fd = drop(photo)
 
-    child.ask(1, fd)
+    child.ask(wire.Picture(1), fd)
     os.close(fd)
 
     assert child._process.wait(60) == -signal.SIGALRM
