@@ -54,7 +54,7 @@ STOREYS = """
     agent.calling
     agent.sockets
     agent.agent
-    agent.updating
+    agent.updating | agent.inbox
     agent.requests | agent.summary
     agent.inspecting | agent.stages
     agent.restoring

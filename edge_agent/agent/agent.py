@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import queue
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_agent.agent.accelerating import look_after
 from edge_agent.agent.home import Home
+from edge_agent.agent.inbox import Inbox, Message
 from edge_agent.agent.pauses import REST_SECONDS, Pauses
-from edge_agent.agent.requests import CHANGES, FORGET, UPDATE, Request, answer
+from edge_agent.agent.requests import CHANGES, FORGET, LOOKS, UPDATE, Request, answer
 from edge_agent.agent.stages import Clocks, MakeEngine, Stages, open_stages
 from edge_agent.agent.status import AgentState, StatusFile
 from edge_agent.agent.summary import summarise
@@ -26,10 +25,8 @@ from edge_agent.vision.engine import Engine
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class _Bell:
-    """Something may have changed in the drop folder."""
+AFTERWARDS_SECONDS = 1.0
+"""So long after a question that changes nothing it is looked at the latest what it left behind: a status, an engine."""
 
 
 class Agent:
@@ -60,10 +57,9 @@ class Agent:
         self._watch = watch
         self._make_engine = make_engine
         self._drop_folder = drop_folder or self._home.drop_folder(config.drop_folder.path)
-        self._inbox: queue.SimpleQueue[Request | TaskStateChange | TrainingEvent | _Bell] = (
-            queue.SimpleQueue()
-        )
+        self._inbox = Inbox(self._handle)
         self._started = False
+        self._due: float | None = None
         self._pauses = Pauses(self._clocks.monotonic)
         self._alive: Callable[[], None] = lambda: None
         self._stages: Stages | None = None
@@ -85,7 +81,7 @@ class Agent:
             self._plugins,
             drop_folder=self._drop_folder,
             watch=self._watch,
-            ring=lambda: self._inbox.put(_Bell()),
+            ring=self._inbox.ring,
             tell=self._inbox.put,
             clocks=self._clocks,
             make_engine=self._make_engine,
@@ -137,7 +133,7 @@ class Agent:
     def stop(self, reason: str) -> None:
         """End `run` after the step under way; any thread, and safe in a signal handler."""
         self.stopping = reason
-        self._inbox.put(_Bell())
+        self._inbox.ring()
 
     def run(self, alive: Callable[[], None] = lambda: None) -> None:
         """Step until `stopping` has a reason; `alive` is called once in each round of the loop."""
@@ -158,15 +154,23 @@ class Agent:
             self.step_when_due()
 
     def step_when_due(self) -> None:
-        """Wait until something is due or somebody asks, then step once."""
-        self.step(patience_seconds=self._patience())
+        """Wait until something is due or something comes, then step once; what is only asked is only answered."""
+        if self._due is None:
+            self._due = self._clocks.monotonic() + self._patience()
+        only_asked = self._inbox.drain(max(0.0, self._due - self._clocks.monotonic()))
+        now = self._clocks.monotonic()
+        if only_asked and now < self._due:
+            self._due = min(self._due, now + AFTERWARDS_SECONDS)
+        else:
+            self.step()
 
     def step(self, patience_seconds: float = 0.0) -> None:
         """Do what is due; wait up to `patience_seconds` for something when nothing is.
 
         This is the agent's step boundary: whatever goes wrong in here is logged and shown, and the agent goes on.
         """
-        self._drain(patience_seconds)
+        self._inbox.drain(patience_seconds)
+        self._due = None
         self._open_stages.stand_in.tick()
         self._open_updating.hold()
         for name, work in (("intake", self._take_in), ("learning", self._learn)):
@@ -197,7 +201,7 @@ class Agent:
 
     def _go_on(self) -> bool:
         """Answer what was asked between two pictures and show that there is progress; False when it is to stop."""
-        self._drain()
+        self._inbox.drain()
         look_after(self._open_stages.engine, self._plugins)
         self._open_updating.hold()
         self._write_status()
@@ -209,24 +213,18 @@ class Agent:
 
     # ------------------------------------------------------------------ inbox
 
-    def _drain(self, patience_seconds: float = 0.0) -> None:
-        """Handle what the inbox holds, not what comes meanwhile; wait for the first up to `patience_seconds`."""
-        try:
-            self._handle(self._inbox.get(block=patience_seconds > 0, timeout=patience_seconds or None))
-            for _ in range(self._inbox.qsize()):  # not those who ask again: the work must be done, too
-                self._handle(self._inbox.get_nowait())
-        except queue.Empty:
-            return
-
-    def _handle(self, message: Request | TaskStateChange | TrainingEvent | _Bell) -> None:
+    def _handle(self, message: Message) -> bool:
+        """Whether it was a question that changes nothing."""
         if isinstance(message, Request):
             self.answer(message)
-        elif isinstance(message, TaskStateChange):
+            return message.name in LOOKS
+        if isinstance(message, TaskStateChange):
             self._plugins.task_state_changed(change=message)
         elif isinstance(message, TrainingEvent):
             self._plugins.training(message)
             if message.event == "training_end":
                 self._open_updating.task_ended()
+        return False
 
     def answer(self, request: Request) -> None:
         """Answer one request now, or put an update on the list; the thread that steps."""
@@ -254,7 +252,7 @@ class Agent:
 
     def unlearn(self) -> None:
         """One step towards the version without what was forgotten, and no other: nothing new is taken in."""
-        self._drain(5.0 if self.updating else 0.0)
+        self._inbox.drain(5.0 if self.updating else 0.0)
         with suppress(EdgeAgentError):  # whoever asked is told
             self._learn()
         if not self.updating:
@@ -264,13 +262,11 @@ class Agent:
         """Tell everybody who still waits that nothing will come, and plugins what training had to say."""
         error = NotAnsweredError("the agent stopped before it could answer")
         self._open_updating.give_up(error)
-        with suppress(queue.Empty):
-            while True:
-                message = self._inbox.get_nowait()
-                if isinstance(message, Request):
-                    message.fail(error)
-                else:
-                    self._handle(message)
+        for message in self._inbox.left():
+            if isinstance(message, Request):
+                message.fail(error)
+            else:
+                self._handle(message)
 
     # ------------------------------------------------------------------ time and status
 

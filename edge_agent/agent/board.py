@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 FRESH_SECONDS = 1.0
 """A reading is good for this long; a dozen small files are read for each."""
+
+FIND_SECONDS = 600.0
+"""Where those files are is looked for this often: a sensor or a battery may be plugged in, but seldom is."""
 
 PROCESSOR_ZONES = ("cpu", "soc", "pkg", "core")
 """In the type of a thermal zone; other zones (a battery, a radio) say nothing about the processor."""
@@ -70,12 +74,16 @@ class Board:
         self._wall = wall
         self._read_at: float | None = None
         self._reading = UNKNOWN_BOARD
+        self._places: dict[str, list[Path]] = {}
+        self._placed_at = -math.inf
 
     def reading(self) -> BoardReading:
         """How it is now, or was within the last second."""
         now = self._monotonic()
         if self._read_at is None or now - self._read_at >= FRESH_SECONDS:
             self._read_at = now
+            if now - self._placed_at >= FIND_SECONDS:
+                self._places, self._placed_at = {}, now
             self._reading = BoardReading(
                 celsius=self._celsius(),
                 throttled=self._throttled(),
@@ -157,11 +165,13 @@ class Board:
             return None
         return local.hour * 60 + local.minute
 
-    def _found(self, pattern: str) -> Iterator[Path]:
-        try:
-            yield from sorted(self._root.glob(pattern))
-        except OSError:
-            return
+    def _found(self, pattern: str) -> list[Path]:
+        if pattern not in self._places:
+            try:
+                self._places[pattern] = sorted(self._root.glob(pattern))
+            except OSError:
+                return []
+        return self._places[pattern]
 
 
 def _text(path: Path) -> str:

@@ -22,6 +22,9 @@ FORGET = "forget"
 CHANGES = ("rollback", "import", "relabel", FORGET, "extractor")
 """What changes something at once, and is refused once the disk has failed."""
 
+LOOKS = ("predict", "look", "versions", "samples", "traces", "status", "checkup")
+"""What changes nothing that is kept."""
+
 QUESTIONS = (
     "predict",
     "versions",

@@ -68,6 +68,7 @@ def empty_facts() -> dict[str, Any]:
 class StatusFile:
     """The current facts and the file they are in; a file is only written when a fact has changed.
 
+    What only counts down (how long a version is still watched) is no change: an agent that does nothing writes nothing.
     `written_at` in the file is the time of writing in unix seconds, by `clock`.
     """
 
@@ -82,7 +83,7 @@ class StatusFile:
         self._clock = clock
         self._monotonic = monotonic
         self._facts = empty_facts()
-        self._written: dict[str, Any] | None = None
+        self._lasting_written: dict[str, Any] | None = None
         self._written_at: float | None = None
 
     @property
@@ -116,7 +117,7 @@ class StatusFile:
 
     def next_write(self) -> float | None:
         """The monotonic time at which `tick` will write, or None when the file says all there is to say."""
-        if self._facts == self._written:
+        if _lasting(self._facts) == self._lasting_written:
             return None
         return self._monotonic() if self._written_at is None else self._written_at + MIN_WRITE_SECONDS
 
@@ -128,13 +129,20 @@ class StatusFile:
 
     def flush(self) -> None:
         """Write the facts now if they changed since they were written; raises `StoreError`."""
-        if self._facts == self._written:
+        lasting = _lasting(self._facts)
+        if lasting == self._lasting_written:
             return
         # Counted from the attempt, so that a full disk is not tried more often than a good one.
         self._written_at = self._monotonic()
         facts = dict(self._facts)
         write_json(self._path, {**facts, "written_at": self._clock()})
-        self._written = facts
+        self._lasting_written = lasting
+
+
+def _lasting(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts without those that change by themselves."""
+    watched = facts.get("probation")
+    return {**facts, "probation": watched["version"] if watched else None}
 
 
 def silence_status(path: Path, labels: Mapping[str, int]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.agent.board import Board
+from edge_agent.agent.board import FIND_SECONDS, Board
 from edge_agent.testing import FakeClock
 
 NOON = 1_780_000_000.0
@@ -38,8 +38,8 @@ class Files:
             self.put(f"sys/class/power_supply/{name}/{fact}", value)
 
     def reading(self):
-        """How the board is a second later."""
-        self.clock.advance(1.0)
+        """How the board is later, when a sensor that was added has been found."""
+        self.clock.advance(FIND_SECONDS)
         return self.board.reading()
 
 
@@ -154,4 +154,16 @@ def test_a_reading_is_good_for_a_second(files):
     files.clock.advance(0.9)
     assert files.board.reading().celsius == 50.0
     files.clock.advance(0.2)
+    assert files.board.reading().celsius == 60.0
+
+
+def test_where_the_files_are_is_looked_for_seldom(files):
+    """A sensor that is plugged in is found ten minutes later; until then only the files that were found are read."""
+    files.zone(0, "cpu-thermal", 50_000)
+    assert files.reading().celsius == 50.0
+
+    files.zone(1, "soc-thermal", 60_000)
+    files.clock.advance(FIND_SECONDS / 2)
+    assert files.board.reading().celsius == 50.0
+    files.clock.advance(FIND_SECONDS / 2)
     assert files.board.reading().celsius == 60.0

@@ -192,3 +192,15 @@ def test_file_is_plain_json(status, tmp_path):
     status.update(labels={"Füchse": 2})
 
     assert json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))["labels"] == {"Füchse": 2}
+
+
+def test_counting_down_is_no_change(status, tmp_path, clock):
+    """How long a version is still watched does not have the file written again and again; that it ended does."""
+    status.update(probation={"version": 3, "predictions_left": 200, "seconds_left": 86400})
+    clock.now += 60.0
+    status.update(probation={"version": 3, "predictions_left": 190, "seconds_left": 86340})
+    assert status.next_write() is None
+    assert written(tmp_path)["probation"]["seconds_left"] == 86400
+
+    status.update(probation=None)
+    assert written(tmp_path)["probation"] is None
