@@ -100,7 +100,7 @@ def test_the_checks_see_what_is_wrong(tool: Any, tmp_path: Path) -> None:
         "mkdir models/staging/000009": "left over: models/staging/000009",
         "touch drop/red/late.png": "still waits",
         "rm -r models/versions/000002": "version 1 answers instead",
-        "echo x >> models/versions/000002/samples.json": "not what was written",
+        "echo x >> models/versions/000002/samples.bin": "not what was written",
         "mkdir -p rejected/red; cp archive/red/red0* rejected/red/": "was put aside",
         "echo '{}' > status.json": "status.json",
         "truncate -s 5000 agent.db": "the database is damaged",

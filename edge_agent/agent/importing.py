@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent import __version__
-from edge_agent.agent.learned import SAMPLES_FILE
+from edge_agent.agent.learned import SAMPLES_FILE, Learned, as_bytes
 from edge_agent.agent.publishing import CHECKED_ROWS, EVALUATION_FILE
 from edge_agent.agent.serving import MODEL_FOLDER
 from edge_agent.errors import DamagedError, UserError
@@ -17,7 +17,7 @@ from edge_agent.ml.heads.protocol import Head
 from edge_agent.ml.model import MLModel
 from edge_agent.ml.session_outcome import SessionOutcome, session_outcome
 from edge_agent.ml.training_progress import MLProgressMetric
-from edge_agent.store.atomic import write_json
+from edge_agent.store.atomic import write_file, write_json
 from edge_agent.store.registry import Version, VersionFacts, VersionRegistry
 from edge_agent.vision.engine import EngineFacts
 
@@ -55,7 +55,7 @@ def publish_session(
     def write(to: Path) -> None:
         outcome.model.write(to / MODEL_FOLDER)
         own = {digest: label for digest, label in learned.items() if digest in stored}
-        write_json(to / SAMPLES_FILE, {"samples": own})
+        write_file(to / SAMPLES_FILE, as_bytes(Learned.by(own)))
         write_json(to / EVALUATION_FILE, _evaluation(folder, outcome, learned))
 
     def verify(at: Path) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.agent.learned import learned_samples
+from edge_agent.agent.learned import read_learned
 from edge_agent.agent.serving import Serving
 from edge_agent.errors import EdgeAgentError
 from edge_agent.ml.drift import Reference, drift
@@ -99,8 +98,7 @@ class Incoming:
     def _learned(self, version: Version) -> Reference | None:
         """Some of the pictures a version learned from: those with the lowest digests that are still there."""
         snapshot = self._store.snapshot(version.extractor_fingerprint)
-        learned = learned_samples(version)
-        chosen = list(islice((digest for digest, _ in snapshot if digest in learned), MOST_LEARNED))
+        chosen = snapshot.chosen.only(read_learned(version).has(snapshot.table))[:MOST_LEARNED]
         if len(chosen) < FEWEST:
             return None
         return Reference(snapshot.provider(chosen).arrays(range(len(chosen)))[0])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_agent import __version__
 from edge_agent.agent.evaluation import Evaluation
-from edge_agent.agent.learned import SAMPLES_FILE, Learned, write_learned
+from edge_agent.agent.learned import SAMPLES_FILE, Learned, as_bytes
 from edge_agent.agent.serving import MODEL_FOLDER
 from edge_agent.errors import DamagedError
 from edge_agent.hookspecs import Decision
@@ -59,7 +59,7 @@ def publish(
     def write(folder: Path) -> None:
         candidate.model.write(to=folder / MODEL_FOLDER)
         learned = Learned.among(candidate.samples, candidate.training)
-        write_file(folder / SAMPLES_FILE, write_learned(learned))
+        write_file(folder / SAMPLES_FILE, as_bytes(learned))
         verdict = {"accepted": decision.answer, "reason": decision.reason, "basis": decision.basis}
         write_json(folder / EVALUATION_FILE, {"decision": verdict, **evaluation.to_json()})
 

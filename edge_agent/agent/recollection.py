@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.agent.learned import Learned, learned_samples
+from edge_agent.agent.learned import Learned, read_learned
 from edge_agent.agent.opinions import opinion
 from edge_agent.agent.publishing import probabilities
 from edge_agent.errors import DamagedError
@@ -75,8 +75,8 @@ class Recollection:
         if self._published is not None and self._published.number == version.number:
             return self._published.learned
         try:
-            return Learned.by(learned_samples(version))
-        except (DamagedError, ValueError, AttributeError) as error:
+            return read_learned(version)
+        except DamagedError as error:
             log.warning("it is not known what version %d learned from: %s", version.number, error)
             return Learned.by({})
 

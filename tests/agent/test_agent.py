@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge_agent.agent.learned import from_bytes
 from edge_agent.agent.requests import Request
 from edge_agent.config import Config, DropFolderConfig, LearningConfig, UpdateConfig
 from edge_agent.errors import HomeLockedError, NoModelError, NotFoundError, UserError
@@ -133,12 +134,12 @@ class TestMainJob:
 
 class TestVersions:
     def test_what_a_version_learned_from_is_written_down(self, bench: Bench) -> None:
-        """samples.json names digest and label of every training sample, evaluation.json the decision."""
+        """samples.bin names digest and label of every training sample, evaluation.json the decision."""
         bench.open()
         teach(bench, cat=4, dog=4)
 
         folder = bench.home / "models" / "versions" / "000001"
-        samples = json.loads((folder / "samples.json").read_text())["samples"]
+        samples = from_bytes((folder / "samples.bin").read_bytes()).labels()
         assert {"cat", "dog"} == set(samples.values())
         assert json.loads((folder / "evaluation.json").read_text())["decision"]["accepted"] is True
 
@@ -149,7 +150,7 @@ class TestVersions:
 
         newest = bench.ask("status")["version"]
         folder = bench.home / "models" / "versions" / f"{newest:06}"
-        learned = json.loads((folder / "samples.json").read_text())["samples"]
+        learned = from_bytes((folder / "samples.bin").read_bytes()).labels()
         evaluation = json.loads((folder / "evaluation.json").read_text())
         assert len(learned) + evaluation["n_held_out"] == 80
         assert all(int(digest[:8], 16) >= 0x8000_0000 for digest in learned)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from edge_agent.agent import bursts
 from edge_agent.agent.bursts import divided, without_copies
+from edge_agent.agent.learned import from_bytes
 from edge_agent.agent.split import split
 from edge_agent.config import Config, LearningConfig
 from edge_agent.store.samples import NewSample, SampleStore
@@ -103,6 +103,6 @@ def test_the_agent_learns_from_so_many(bench: Bench) -> None:
     bench.settle()
 
     versions = sorted((bench.home / "models" / "versions").iterdir())
-    learned = json.loads((versions[-1] / "samples.json").read_text())["samples"]
+    learned = from_bytes((versions[-1] / "samples.bin").read_bytes()).labels()
     assert sorted(learned.values()) == ["cat"] * 5 + ["dog"] * 3
     assert bench.ask("status")["samples"] == 43

@@ -205,8 +205,8 @@ def test_it_can_be_made_to_forget_without_room(bench: Bench, disk: Disk) -> None
     assert archived == set(FIRST) - {"cat 1"}
     assert digest not in {row["digest"] for row in bench.ask("samples")}
     assert well_again(bench, disk, [text for text in FIRST if text != "cat 1"]) > 2
-    learned = (bench.home / "models" / "versions").glob("*/samples.json")
-    assert [path for path in learned if digest in path.read_text()] == []
+    learned = (bench.home / "models" / "versions").glob("*/samples.bin")
+    assert [path for path in learned if bytes.fromhex(digest) in path.read_bytes()] == []
 
 
 def test_a_backup_without_room_leaves_nothing_behind(bench: Bench, disk: Disk, tmp_path: Path) -> None:

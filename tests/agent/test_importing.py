@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from edge_agent.agent.learned import from_bytes
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.default_plugins.extractors import CARD_PATH
 from edge_agent.errors import UserError
@@ -74,7 +75,7 @@ def test_a_fresh_agent_serves_what_was_trained(
         "accepted": True, "reason": f"imported by its owner from the training session in {session}",
     }  # fmt: skip
     assert len(said["imported"]["samples"]) == 27
-    assert json.loads((folder / "samples.json").read_text()) == {"samples": {}}
+    assert len(from_bytes((folder / "samples.bin").read_bytes())) == 0
 
 
 def test_the_next_update_learns_from_the_agents_own_samples(bench: Bench, tmp_path: Path) -> None:
@@ -103,8 +104,8 @@ def test_what_is_forgotten_is_forgotten_in_imported_versions_too(bench: Bench, t
         drop_texts(bench.drop, word, [f"{word} {number}" for number in range(6)])
     bench.settle()
     assert bench.ask("import", folder=str(session))["labels_without_samples"] == []
-    samples = json.loads((bench.home / "models" / "versions" / "000002" / "samples.json").read_text())
-    assert 0 < len(samples["samples"]) <= 12
+    samples = from_bytes((bench.home / "models" / "versions" / "000002" / "samples.bin").read_bytes())
+    assert 0 < len(samples) <= 12
     bench.ask("forget", label="dog")
     bench.settle()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -86,15 +88,30 @@ def test_what_was_learned_is_read_back(bench: Bench) -> None:
     assert learned_samples(version) == {row["digest"]: row["label"] for row in rows}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"samples": 5}'])
-def test_a_damaged_list_of_samples_is_named(bench: Bench, text: str) -> None:
-    """Whatever became of samples.json, the error says which file it is."""
+@pytest.mark.parametrize("name", ["samples.bin", "samples.json"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"samples": 5}', '{"samples": {"a": "cat"}}'])
+def test_a_damaged_list_of_samples_is_named(bench: Bench, name: str, text: str) -> None:
+    """Whatever became of it, the error says which file it is."""
     agent = bench.open()
     teach(bench, cat=2)
     version = agent._open_stages.registry.get(1)
-    (version.path / "samples.json").write_text(text)
-    with pytest.raises(DamagedError, match=r"samples\.json"):
+    (version.path / "samples.bin").unlink()
+    (version.path / name).write_text(text)
+    with pytest.raises(DamagedError, match=re.escape(name)):
         learned_samples(version)
+
+
+def test_the_list_of_an_older_version_is_read(bench: Bench) -> None:
+    """Versions made before named digests and labels as texts."""
+    agent = bench.open()
+    teach(bench, cat=2, dog=2)
+    version = agent._open_stages.registry.get(1)
+    learned = learned_samples(version)
+    (version.path / "samples.bin").unlink()
+    (version.path / "samples.json").write_text(json.dumps({"samples": learned}))
+
+    assert len(learned) == 4
+    assert learned_samples(version) == learned
 
 
 def test_blocks_make_no_difference(bench: Bench) -> None:

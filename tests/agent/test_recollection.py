@@ -114,5 +114,5 @@ def test_what_it_learned_is_the_same_from_memory_and_from_its_file(taught: Any) 
     assert from_file.labels() == Recollection().learned_by(version).labels()
     assert from_file.same(samples, samples.chosen).sum() == len(from_file) > 100
     assert len(recollection.learned_by(None)) == 0
-    (version.path / "samples.json").write_text("[]")
+    (version.path / "samples.bin").write_text("[]")
     assert len(Recollection().learned_by(version)) == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from homes import Given
 
+from edge_agent.agent.learned import learned_samples
 from edge_agent.errors import EdgeAgentError
 from edge_agent.ml.model import BUILT_IN_HEADS, MLModel
 from edge_agent.store.quantised import decode_features
@@ -77,7 +78,7 @@ def _told(home: Path, given: Given, labels: dict[str, str], *, acknowledged: boo
         yield "what was forgotten is there again"
     if gone:
         for version in VersionRegistry(home / "models").versions():
-            learned = json.loads((version.path / "samples.json").read_text())["samples"]
+            learned = learned_samples(version)
             if gone & learned.keys():
                 yield f"version {version.number} still knows what was forgotten"
     for digest, label in given.labels.items():
@@ -168,7 +169,7 @@ def _answers(home: Path, database: Path) -> Iterator[str]:
     except EdgeAgentError as error:
         yield str(error)
         return
-    learned = json.loads((version.path / "samples.json").read_text())["samples"]
+    learned = learned_samples(version)
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
             "SELECT digest, data FROM samples JOIN features ON features.id & 0xffffffffff = sequence"
