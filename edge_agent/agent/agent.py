@@ -148,7 +148,11 @@ class Agent:
         return self._open_stages.intake.pending
 
     def run_until_idle(self) -> None:
-        """Step until the drop folder is taken in, nothing is left to extract and no update is due or running."""
+        """Step until the drop folder is taken in, nothing is left to extract and no update is due or running.
+
+        Nobody waits for more than what is there, so the update is made of all of it, as soon as it is taken in.
+        """
+        self._open_updating.hurries = True
         self.step()  # before the first look nothing is known to wait
         while not self.stopping and not self.idle():
             self.step_when_due()

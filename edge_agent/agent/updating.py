@@ -15,7 +15,7 @@ from edge_agent.agent.pauses import REST_SECONDS
 from edge_agent.agent.policy import UpdateSituation, wait_seconds
 from edge_agent.agent.requests import Request
 from edge_agent.agent.stages import Stages
-from edge_agent.config import Config
+from edge_agent.config import LONGEST_SECONDS, Config
 from edge_agent.errors import EdgeAgentError, MLModelError
 from edge_agent.plugins import PluginHost
 
@@ -45,6 +45,8 @@ class Updating:
         self.limited = ""
         """The limit of the board that an update waits or rests for; empty when for none."""
         self._rests = False
+        self.hurries = False
+        """Nobody waits for more pictures than are there: an update is due when they are taken in, not before."""
 
     @property
     def running(self) -> bool:
@@ -110,7 +112,7 @@ class Updating:
             return
         if self._asked and intake_trouble:
             self._reply(self._stages.learning.nothing(intake_trouble, state="failed"))
-        if self._asked and self._stages.intake.busy():
+        if (self._asked or self.hurries) and self._stages.intake.busy():
             return
         try:
             why_not = self._start()
@@ -226,7 +228,7 @@ class Updating:
     def _waits_for_pictures(self) -> bool:
         """Whether intake or the reading of the archive, which have times of their own, come first."""
         facts = self._stages.engine.facts
-        return bool(self._asked and self._stages.intake.busy()) or (
+        return bool((self._asked or self.hurries) and self._stages.intake.busy()) or (
             facts is not None and self._stages.refresh.remaining(facts.fingerprint)
         )
 
@@ -245,6 +247,8 @@ class Updating:
             forced=forced or stages.forgetting.waits,
         )
         held = stages.probation.holds(stages.store.revision)
+        if self.hurries and not stages.intake.busy():
+            situation = replace(situation, seconds_since_last_change=LONGEST_SECONDS)
         return replace(
             situation,
             new_samples=0 if held else situation.new_samples,

@@ -59,7 +59,7 @@ def test_what_is_damaged_is_refused() -> None:
     for data in (whole[:-1], whole + b"x", head, b"", b"{}\n", b"[]\n" + body, head + b"\n" + swapped):
         with pytest.raises((ValueError, KeyError, TypeError)):
             from_bytes(data)
-    for other in (head.replace(b": 1,", b": 2,"), head.replace(b'"label 2"', b'"label 1"][:2')):
+    for other in (head.replace(b": 1,", b": 2,"), head.replace(b', "label 2"', b"")):
         with pytest.raises(ValueError, match=r"format|order"):
             from_bytes(other + b"\n" + body)
     with pytest.raises(ValueError, match="order"):

@@ -150,6 +150,26 @@ class TestTrouble:
 
         assert "can be learned from" in agent.facts()["trouble"]
 
+    def test_a_single_run_waits_for_nobody(self, bench: Bench) -> None:
+        """`run_until_idle` makes one version, of everything, and not only when it has been quiet for long."""
+        agent = bench.open(
+            Config(
+                drop_folder=DropFolderConfig(settle_seconds=0),
+                update=UpdateConfig(quiet_seconds=3600, min_new_samples=5),
+            )
+        )
+        for word in ("cat", "dog", "fox"):
+            drop_texts(bench.drop, word, [f"{word} {i}" for i in range(40)])
+        agent.start()
+        agent.run_until_idle()
+        drop_texts(bench.drop, "cat", ["one more"])
+        agent._open_stages.folder.look_again()
+        agent.run_until_idle()
+
+        assert next(row["samples"] for row in bench.ask("versions")) > 90
+        assert len(bench.ask("versions")) == 2
+        assert agent.facts()["samples"] == 121
+
     def test_old_versions_that_stay_undo_nothing(self, bench: Bench) -> None:
         """When pruning fails the new version is published, told, noted and answered as any other."""
         agent = bench.open(Config(update=UpdateConfig(keep_versions=2)))
