@@ -140,7 +140,7 @@ STOREYS = """
     ml.intervals | ml.pixels | ml.sequences | ml.triangle
     ml.feature_types | ml.members | ml.splitting | ml.writable
     store.tarball | vision.delegate_records
-    agent.board | agent.heap
+    agent.board | agent.heap | agent.rejected
     agent.home | agent.labels | agent.pauses | ml.extraction_time | ml.pace | ml.transforms | store.atomic
     store.device_lock | vision.elf | vision.device_nodes
     vision.lanes | vision.picture_metadata | vision.permissions

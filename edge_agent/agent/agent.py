@@ -208,7 +208,8 @@ class Agent:
         self._inbox.drain()
         look_after(self._open_stages.engine, self._plugins)
         self._open_updating.hold()
-        self._write_status()
+        if self.status is None or self.status.would_write:  # not for each of a hundred pictures a second
+            self._write_status()
         self._alive()
         return not self.stopping
 

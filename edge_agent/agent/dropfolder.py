@@ -123,7 +123,7 @@ class DropFolder:
         self._settling.forget_gone(self._is_there)
         if now >= self._listing_due():
             self._look(now)
-        return [arrival_at(self.path, *taken) for taken in self._settling.take(limit, now)]
+        return self.more(limit)
 
     def next_look(self) -> float | None:
         """The monotonic time at which `ready` has something to do; None when closed."""
@@ -145,9 +145,17 @@ class DropFolder:
 
     @property
     def pending(self) -> int:
-        """How many files are here that were not handed out, or were and have not left."""
-        self._settling.forget_gone(self._is_there)
+        """How many files are here that were not handed out, or were and have not left, as far as `ready` saw."""
         return len(self._settling)
+
+    def left(self, arrivals: Iterable[Arrival]) -> None:
+        """Forget files that were handed out and have gone where they belong."""
+        for arrival in arrivals:
+            self._settling.forget(arrival.key)
+
+    def more(self, limit: int) -> list[Arrival]:
+        """At most `limit` further files that lay still when the folder was last listed, the oldest first."""
+        return [arrival_at(self.path, *taken) for taken in self._settling.take(limit, self._monotonic())]
 
     def put_back(self, arrival: Arrival, delay_seconds: float) -> None:
         """Hand a file out again after `delay_seconds` instead of after `settle_seconds`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from edge_agent.agent.archive import Archive
 from edge_agent.agent.dropfolder import Arrival, DropFolder
 from edge_agent.agent.home import Home
 from edge_agent.agent.labels import clean_label, printable
+from edge_agent.agent.rejected import REASON_SUFFIX, count_rejected, free_name, shortened
 from edge_agent.agent.sight import Eyes
 from edge_agent.config import DropFolderConfig, PicturesConfig
 from edge_agent.errors import DiskFailedError, DiskFullError, LabelError, PluginError, StoreError
@@ -29,6 +30,8 @@ BATCH_SECONDS = 5.0
 """A batch is committed at this many samples or after this long: one transaction for each sample writes an SD card
 up to twenty times more than its payload."""
 
+STEP_BATCHES = 4
+
 PATIENCE_SETTLES = 3
 FRESH_SECONDS = 60.0
 """A file that fails to decode is looked at again for this many settle times, if it was written to within the last
@@ -38,13 +41,8 @@ minute: some writers reserve the full size first, so a still file is not always 
 PROGRESS_SECONDS = 20.0
 """Whoever waits for the drop folder to be empty waits this long (and four settle times) without any file leaving."""
 
-REASON_SUFFIX = ".reason.txt"
-
 MOST_TRIES = 4
 """A file that fails because of the engine or the disk, not of itself, is refused after this many tries."""
-
-MOST_NAME_BYTES = 200
-"""Longer names are shortened when a file is put aside: a reason must fit beside it in 255 bytes."""
 
 
 @dataclass
@@ -102,13 +100,13 @@ class Intake:
         self._pending_seen = 0
         self._progress_at = monotonic()
         self._patience_seconds = PROGRESS_SECONDS + 4 * config.settle_seconds
-        self.rejected = _count_rejected(home.rejected_folder)
+        self.rejected = count_rejected(home.rejected_folder)
         """How many refused files lie in `rejected/`."""
 
     def step(self, go_on: Callable[[], bool], limit: int = BATCH_SAMPLES) -> int:
-        """Take in up to `limit` settled files, as long as `go_on`, called after each, says so.
+        """Take in settled files, up to `STEP_BATCHES` times `limit`, as long as `go_on`, called after each, says so.
 
-        Returns how many files left the drop folder.
+        The engine has the next ones already while a batch is stored. Returns how many files left the drop folder.
         """
         arrivals = self._folder.ready(limit)
         for oddity in self._folder.new_oddities():
@@ -116,7 +114,8 @@ class Intake:
         moved = 0
         batch: list[_Pending] = []
         started = self._monotonic()
-        for extraction in self._engine.extract(self._jobs(arrivals), keep=True):
+        going = self._going(arrivals, limit, started + BATCH_SECONDS)
+        for extraction in self._engine.extract(self._jobs(going), keep=True):
             job = extraction.key
             assert isinstance(job, _Job)
             arrival = job.arrival
@@ -170,14 +169,23 @@ class Intake:
 
     def count_rejected(self) -> None:
         """Count what lies in `rejected/` again, after some of it was removed."""
-        self.rejected = _count_rejected(self._home.rejected_folder)
+        self.rejected = count_rejected(self._home.rejected_folder)
 
     def _stuck_now(self) -> dict[Path, str]:
         if self._stuck:
             self._stuck = {path: reason for path, reason in self._stuck.items() if os.path.lexists(path)}
         return self._stuck
 
-    def _jobs(self, arrivals: list[Arrival]) -> Iterator[tuple[object, int]]:
+    def _going(self, arrivals: list[Arrival], limit: int, until: float) -> Iterator[Arrival]:
+        """These, and what else is ready, as long as there is time left: questions and updates wait for a step's end."""
+        yield from arrivals
+        for _ in range(STEP_BATCHES - 1):
+            if len(arrivals) < limit or self._monotonic() >= until:
+                return
+            arrivals = self._folder.more(limit)
+            yield from arrivals
+
+    def _jobs(self, arrivals: Iterable[Arrival]) -> Iterator[tuple[object, int]]:
         for arrival in arrivals:
             if arrival.problem:
                 self.reject(arrival, arrival.problem)
@@ -251,14 +259,14 @@ class Intake:
         except StoreError as error:
             self._raise_if_lasting(error)  # else found out one by one
         else:
+            self._folder.left(arrivals.values())
             return len(files)
         moved = 0
         for arrival, stored_path in files:
-            if not arrival.path.exists():
-                moved += 1
-                continue
             try:
-                self._archive.take([(arrival.path, stored_path)], same)
+                if arrival.path.exists():
+                    self._archive.take([(arrival.path, stored_path)], same)
+                self._folder.left([arrival])
                 moved += 1
             except StoreError as error:
                 self._raise_if_lasting(error)
@@ -300,7 +308,7 @@ class Intake:
         """Put a file aside with its reason beside it, so that it never stops the others."""
         self._failures.pop(arrival.path, None)
         folder = self._home.rejected_folder / arrival.safe_folder
-        target = _free_name(folder, _shortened(printable(arrival.name)))
+        target = free_name(folder, shortened(printable(arrival.name)))
         note = folder / (target.name + REASON_SUFFIX)
         try:
             write_file(note, (reason + "\n").encode())
@@ -313,6 +321,7 @@ class Intake:
                 self._stuck_at(arrival, f"refused ({reason}), but cannot leave the drop folder: {error}")
             return 0
         self.rejected += 1
+        self._folder.left([arrival])
         rejection = Rejection(
             path=printable(str(arrival.path)),
             label=arrival.label,
@@ -321,25 +330,3 @@ class Intake:
         )
         self._plugins.sample_rejected(rejection=rejection)
         return 1
-
-
-def _free_name(folder: Path, name: str) -> Path:
-    target = folder / name
-    count = 1
-    while os.path.lexists(target):  # a reason without its file was written just before the power went
-        count += 1
-        target = folder / f"{Path(name).stem}-{count}{Path(name).suffix}"
-    return target
-
-
-def _shortened(name: str) -> str:
-    """A name that leaves room for a number and the suffix of the reason; its end, which tells the kind, is kept."""
-    data = name.encode()
-    if len(data) <= MOST_NAME_BYTES:
-        return name
-    half = MOST_NAME_BYTES // 2
-    return data[:half].decode(errors="ignore") + "..." + data[-half:].decode(errors="ignore")
-
-
-def _count_rejected(folder: Path) -> int:
-    return sum(1 for path in folder.glob("*/*") if not path.name.endswith(REASON_SUFFIX))

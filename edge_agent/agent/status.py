@@ -115,6 +115,11 @@ class StatusFile:
         else:
             self.tick()
 
+    @property
+    def would_write(self) -> bool:
+        """Whether a changed fact would be written now; it would not soon after another one was."""
+        return self._written_at is None or self._monotonic() >= self._written_at + MIN_WRITE_SECONDS
+
     def next_write(self) -> float | None:
         """The monotonic time at which `tick` will write, or None when the file says all there is to say."""
         if _lasting(self._facts) == self._lasting_written:

@@ -8,7 +8,18 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from watchdog.events import FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
@@ -18,6 +29,18 @@ from edge_agent.store.atomic import TEMPORARY_PREFIX
 
 _MOST_HINTS = 10_000
 _JOIN_SECONDS = 5.0
+_HEARD: list[type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+]
+"""Not the opening and closing of a file for reading: that is us, and we would hear of each picture twenty times."""
+
 _REMOTE = (
     "nfs",
     "cifs",
@@ -82,7 +105,7 @@ class Watch:
         root = self._root.resolve()  # the folder itself may be a link; what is watched is where it leads
         try:
             observer = self._make_observer()
-            observer.schedule(self.handler(), str(root), recursive=True)
+            observer.schedule(self.handler(), str(root), recursive=True, event_filter=_HEARD)
             observer.start()
         except OSError as error:
             if observer is not None:
