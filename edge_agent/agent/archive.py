@@ -52,21 +52,26 @@ class Archive:
         stored = Path(sample.stored_path)
         return str(stored.parent.parent / label / stored.name)
 
-    def take(self, files: Iterable[tuple[Path, str]], same: Callable[[Path], bool] = lambda _: True) -> None:
+    def take(
+        self,
+        files: Iterable[tuple[Path, str]],
+        same: Callable[[Path], bool] = lambda _: True,
+        silent: Collection[Path] = (),
+    ) -> None:
         """Keep files that just arrived, as `keep` does, without what they say besides their pixels.
 
         They are overwritten in their place, which costs nothing on a card; one that has another name somewhere, or
         belongs to somebody else, is copied, so that its owner's stays whole. `same` is asked right before a file is
-        touched; one that was replaced since it was read is left alone.
+        touched; one that was replaced since it was read is left alone. Those of `silent` say nothing else, as was seen.
         """
-        self.keep(self._silenced(files, same))
+        self.keep(self._silenced(files, same, silent))
 
     def _silenced(
-        self, files: Iterable[tuple[Path, str]], same: Callable[[Path], bool]
+        self, files: Iterable[tuple[Path, str]], same: Callable[[Path], bool], silent: Collection[Path]
     ) -> Iterator[tuple[Path, str]]:
         for source, stored_path in files:
             if same(source):
-                if stored_path:
+                if stored_path and source not in silent:
                     self._silence(source, self._home.path / stored_path)
                 yield source, stored_path
 

@@ -241,13 +241,14 @@ class Intake:
             (pending.job.arrival, result.sample.stored_path)
             for pending, result in zip(whole, results, strict=True)
         ]
-        moved = self._leave(stored)
+        silent = {one.job.arrival.path for one in whole if not one.extraction.private}
+        moved = self._leave(stored, silent)
         for result in results:
             if result.kind == "relabelled":
                 self._archive.settle(result.sample)
         return moved
 
-    def _leave(self, files: list[tuple[Arrival, str]]) -> int:
+    def _leave(self, files: list[tuple[Arrival, str]], silent: set[Path]) -> int:
         """Let stored files go where the database says they are; one that cannot is named and left for later."""
         arrivals = {arrival.path: arrival for arrival, _ in files}
 
@@ -255,7 +256,7 @@ class Intake:
             return self._folder.still_same(arrivals[path])
 
         try:
-            self._archive.take(((arrival.path, stored_path) for arrival, stored_path in files), same)
+            self._archive.take(((arrival.path, stored_path) for arrival, stored_path in files), same, silent)
         except StoreError as error:
             self._raise_if_lasting(error)  # else found out one by one
         else:
@@ -265,7 +266,7 @@ class Intake:
         for arrival, stored_path in files:
             try:
                 if arrival.path.exists():
-                    self._archive.take([(arrival.path, stored_path)], same)
+                    self._archive.take([(arrival.path, stored_path)], same, silent)
                 self._folder.left([arrival])
                 moved += 1
             except StoreError as error:

@@ -66,6 +66,8 @@ class Extraction:
     """Whether the same picture would fail again; False is the engine's or the disk's trouble."""
     seconds: float
     """Spent on it in the engine."""
+    private: bool = True
+    """Whether the file may say more than its pixels; False: it was looked through, and does not."""
 
 
 @dataclass(eq=False)
@@ -112,6 +114,7 @@ def extraction(job: PendingJob, answer: wire.Answer, payload: bytes) -> Extracti
         error=answer.error,
         permanent=answer.permanent,
         seconds=answer.seconds,
+        private=answer.private,
     )
 
 

@@ -44,6 +44,8 @@ class Seen:
     permanent: bool
     seconds: float
     check: bool = False
+    private: bool = True
+    """Whether the file may say more than its pixels."""
 
 
 class Looks:
@@ -112,18 +114,21 @@ class Looks:
         image = None
         error: str | None = None
         permanent = True
+        private = True
         try:
             data = read_whole(fd, self._limits)
             if digest:
                 # The agent keeps the picture so: the digest is that of the file it keeps.
-                data = without_metadata(data)
+                silent = without_metadata(data)
+                private = silent is not data
+                data = silent
                 name = hashlib.sha256(data).hexdigest()
             image = self._decode(data, limits=self._limits, target=self._target)
         except ImageError as refused:
             error = str(refused)
         except OSError as trouble:
             error, permanent = f"the file cannot be read: {trouble.strerror}", False
-        return Seen(0, name, image, error, permanent, 0.0)
+        return Seen(0, name, image, error, permanent, 0.0, private=private)
 
 
 def _identity(fd: int) -> _File:

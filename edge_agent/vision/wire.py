@@ -78,6 +78,8 @@ class Answer(Struct, frozen=True, tag="answer"):
     seconds: float
     failed: bool = False
     """Whether it was the extractor that refused, not the picture."""
+    private: bool = True
+    """Whether the file may say more than its pixels."""
     cosine: float | None = None
     """How far the last features agree with the CPU's, where that was asked for and could be found out."""
 

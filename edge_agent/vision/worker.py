@@ -223,6 +223,7 @@ def _answer(
         permanent=permanent,
         seconds=seen.seconds + time.perf_counter() - started,
         failed=failed,
+        private=seen.private,
         cosine=cosine,
     )
     return wire.pack(answer, payload)
