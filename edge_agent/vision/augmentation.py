@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.random import Generator, default_rng  # NumPy 2 loads it late, when the engine can load nothing
 from numpy.typing import NDArray
 
 from edge_agent.ml.augmentation import COPIES, AugmentationSettings, ImageAugmentationOptions, Variant
 from edge_agent.vision.images import mapped, resize_region
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 Pixels = NDArray[np.uint8]
 
@@ -25,6 +28,11 @@ SHARP = 0.1
 
 _DARKEST = 0.0031308
 """Below it, sRGB is linear (IEC 61966-2-1)."""
+
+
+def prepare() -> None:
+    """Load what chance takes: NumPy 2 does so with the first use, when the engine can load nothing any more."""
+    np.random.default_rng()
 
 
 def augmented(
@@ -44,7 +52,7 @@ def augmented(
     The four copies of a kind share its range among them, one quarter each, so that they differ.
     """
     text = f"{settings.seed}/{key}/{variant.kind}/{variant.index}"
-    chance = default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()))
+    chance = np.random.default_rng(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()))
     copies = COPIES[ImageAugmentationOptions[variant.kind.upper()]]
     # From 0 to 1.
     amount = (variant.index + chance.random()) / copies

@@ -140,7 +140,11 @@ class EngineFeatureSource:
     ) -> None:
         self._card = card
         self._engine = engine or Engine(
-            card, pictures or PicturesConfig(), config or ExtractorConfig(), augmentation=augmentation
+            card,
+            pictures or PicturesConfig(),
+            config or ExtractorConfig(),
+            augmentation=augmentation
+            or AugmentationSettings(),  # an engine that was told none makes no copies
         )
 
     def start(self) -> EngineFacts:

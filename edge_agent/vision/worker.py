@@ -26,7 +26,7 @@ import numpy.typing as npt
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import ExtractorError
 from edge_agent.ml.augmentation import AugmentationSettings
-from edge_agent.vision import images, sandbox, wire
+from edge_agent.vision import augmentation, images, sandbox, wire
 from edge_agent.vision.abreast import most_abreast
 from edge_agent.vision.backend import Extractor, open_extractor, try_out
 from edge_agent.vision.canary import Canary
@@ -50,7 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     card: ExtractorCard
     pictures: PicturesConfig
     extractor: ExtractorConfig
-    augmentation: AugmentationSettings = AugmentationSettings()
+    augmentation: AugmentationSettings | None = None
+    """None: no changed copy is asked for, and what makes them is not loaded."""
     delegate: DelegateUse | None = None
 
 
@@ -92,7 +93,8 @@ def main(
         try:
             wire.send(connection, ready)
             _allow_time(settings, None)
-            looks = Looks(settings.pictures, settings.card.size, settings.augmentation, decode)
+            copies = settings.augmentation or AugmentationSettings()
+            looks = Looks(settings.pictures, settings.card.size, copies, decode)
             if canary is None and isinstance(extractor, FeatureExtractor):
                 _serve_abreast(connection, settings, looks, ExtractorCrew(extractor), confinement)
             else:
@@ -108,6 +110,8 @@ def _shut_in(settings: Settings, extractor: Extractor, call: Call) -> Confinemen
         return Confinement()
     # What would be imported with the first picture of its kind could not be any more.
     images.rehearse(settings.pictures)
+    if settings.augmentation is not None:
+        augmentation.prepare()
     vendor = settings.delegate is not None or settings.card.backend != TFLITE
     library = Path(settings.delegate.library) if settings.delegate is not None else None
     confinement = sandbox.enter(

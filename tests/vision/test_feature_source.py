@@ -347,7 +347,9 @@ def test_what_is_no_picture_in_memory_is_named(source):
 
 def test_copies_are_decoded_once(make_engine, card, save):
     """As long as they come one after the other and the file stays what it was."""
-    source = EngineFeatureSource(card, engine=make_engine(worker_module="counting_worker"))
+    source = EngineFeatureSource(
+        card, engine=make_engine(worker_module="counting_worker", augmentation=AugmentationSettings())
+    )
     first, second = save("a.jpg", "JPEG", 80, 80), save("b.jpg", "JPEG", 70, 70)
     wanted = [(path, variant) for path in (first, second, first) for variant in (None, *EVERY)]
 
@@ -364,7 +366,7 @@ def test_copies_are_decoded_once(make_engine, card, save):
 
 def test_a_picture_that_kills_the_engine_is_not_tried_for_each_copy(make_engine, card, tmp_path, save):
     """It is refused with all its copies after a few deaths, and the others have their features."""
-    engine = make_engine(worker_module="fragile_worker")
+    engine = make_engine(worker_module="fragile_worker", augmentation=AugmentationSettings())
     source = EngineFeatureSource(card, engine=engine)
     deadly = tmp_path / "deadly.jpg"
     deadly.write_bytes(b"ABORT\n")

@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.config import ExtractorConfig
 from edge_agent.errors import EngineError
-from edge_agent.ml.augmentation import Kind, Variant
+from edge_agent.ml.augmentation import AugmentationSettings, Kind, Variant
 from edge_agent.vision.confinement import Confinement
 from edge_agent.vision.engine import Engine, Extraction
 from edge_agent.vision.kernel import call_kernel
@@ -187,7 +187,7 @@ def test_changed_copies_are_made_alike_with_and_without(
     every version of NumPy."""
 
     def seen(extractor: ExtractorConfig) -> list[object]:
-        engine = make_engine(extractor=extractor)
+        engine = make_engine(extractor=extractor, augmentation=AugmentationSettings())
         jobs = ((*drop(photo, kind), Variant(kind, 1)) for kind in get_args(Kind))
         found = list(engine.extract(jobs))
         assert [one.error for one in found] == [None] * 6
