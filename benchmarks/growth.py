@@ -35,6 +35,8 @@ PER_LABEL = 8
 PATIENCE_SECONDS = 120.0
 PROMISED_READY_SECONDS = 2.0
 PROMISED_TEN_SECONDS = 1.0
+SETTLE_SECONDS = Config().drop_folder.settle_seconds
+"""A file is taken as whole when it held still this long; the daemon has the default."""
 
 
 class Seen:
@@ -108,19 +110,25 @@ def growth(setting: Setting) -> Iterator[Row]:
         yield Row(
             f"ten pictures more at {count:,}",
             "s",
-            ten[count],
-            "promised, last byte to published",
+            settled(ten[count]),
+            "promised, last byte settled to published",
             [PROMISED_TEN_SECONDS],
             1.0,
             note=f"of the processor {busy:.2f} s, written {wrote / 1e6:.1f} MB",
         )
+        yield Row(
+            f"ten more at {count:,}, from the rename on",
+            "s",
+            ten[count],
+            note=f"{SETTLE_SECONDS:g} s of it until a file counts as settled (drop_folder.settle_seconds)",
+        )
     few, many = min(ten), max(ten)
     if few != many:
-        middle = statistics.median(ten[few])
+        middle = statistics.median(settled(ten[few]))
         yield Row(
             f"ten more, {many:,} against {few:,}",
             "s",
-            ten[many],
+            settled(ten[many]),
             f"the time at {few:,}",
             [middle],
             1.3,
@@ -146,6 +154,14 @@ def at_rest(daemon: Daemon) -> bool:
         and bool(facts["last_update"])
         and facts["last_update"]["version"] == facts["version"]
     )
+
+
+def settled(found: list[float]) -> list[float]:
+    """Seconds from the moment at which the last file had held still long enough.
+
+    From the last rename on nothing changed, so what the agent takes to notice a file, and to look again, counts.
+    """
+    return [seconds - SETTLE_SECONDS for seconds in found]
 
 
 def more(setting: Setting, daemon: Daemon, count: int) -> tuple[list[float], float, float]:
