@@ -63,7 +63,7 @@ class Chosen(Sequence[str]):
         return np.asarray(where[other.at])
 
 
-def keys(digests: bytes) -> Keys:
+def keys(digests: bytes | bytearray) -> Keys:
     """Digests that lie one after the other."""
     return np.frombuffer(digests, dtype=f"S{DIGEST_BYTES}")
 

@@ -166,15 +166,13 @@ class KeptSums:
 
     def _add(self, provider: StoreBatchProvider, sequences: Numbers, labels: NDArray[np.object_]) -> None:
         assert self._statistics is not None
-        start, marks = 0, []
+        start, marks = 0, [np.empty(0, dtype=np.uint32)]
         for rows, Z, found in _blocks(provider, sequences):
             self._stop()
             self._statistics.add(Z, [str(name) for name in labels[start : start + len(rows)]])
-            marks += found
+            marks.append(np.array(found, dtype=np.uint32))
             start += len(rows)
-        self._members = self._members.joined(
-            Members(sequences, labels.copy(), np.array(marks, dtype=np.uint32))
-        )
+        self._members = self._members.joined(Members(sequences, labels.copy(), np.concatenate(marks)))
 
     def _make_anew(self, provider: StoreBatchProvider) -> None:
         self._statistics, self._members, self._changes = None, Members.none(), 0

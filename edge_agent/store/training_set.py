@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, overload
@@ -52,13 +53,13 @@ class TrainingSet(Sequence[tuple[str, str]]):
         known: tuple[str, ...] = before.names if before else ()
         names = {name: code for code, name in enumerate(known)}
         blob = bytearray()
-        sequences: list[int] = []
-        codes: list[int] = []
+        # No lists of numbers: of very many samples they would be what is large.
+        sequences, codes = array("q"), array("i")
         for digest, label, sequence in rows:
             blob += digest
             sequences.append(sequence)
             codes.append(names.setdefault(label, len(names)))
-        table = keys(bytes(blob))
+        table = keys(blob)
         order = np.argsort(table, kind="stable")
         self.table = table[order]
         """The digests, sorted."""
