@@ -28,7 +28,7 @@ sys.dont_write_bytecode = False
 ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-from benchmarks import answering, at_rest, commands, folder, growth, learners, taking_in  # noqa: E402
+from benchmarks import answering, at_rest, commands, folder, growth, learners, taking_in, threads  # noqa: E402
 from benchmarks.living import Daemon  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from benchmarks.setting import QUICK, WHOLE, Setting, Sizes  # noqa: E402
@@ -57,6 +57,7 @@ def groups(facts: dict[str, Any]) -> dict[str, Callable[[Setting], Rows]]:
     """What can be asked for by name, in the order in which it is measured."""
     return {
         "intake": taking_in.intake,
+        "threads": threads.threads,
         "running": lambda setting: running(setting, facts),
         "folder": folder.folder,
         "learners": learners.learners,
@@ -145,7 +146,7 @@ def headline(facts: dict[str, Any]) -> str:
     delegate = (facts.get("engine", {}).get("delegate") or {}).get("name") or "not asked"
     return (
         f"{found['board']}, {found['cores']} cores, Python {found['python']}, {packages}\n"
-        f"delegate {delegate}, engine threads 1, BLAS threads {found['blas_threads']},"
+        f"delegate {delegate}, engine threads up to {found['engine_threads']}, BLAS threads {found['blas_threads']},"
         f" load {found['load_1_minute']:.1f} before and {found['load_1_minute_after']:.1f} after"
     )
 

@@ -33,11 +33,14 @@ SIGN = np.uint8(0x80)
 class Bare:
     """One interpreter with one thread, and the decoder."""
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, model: bytes | None = None) -> None:
         self.draft = how == "draft"
-        self._native = Interpreter(str(MODEL), num_threads=1)
+        self._native = Interpreter(model_content=model or MODEL.read_bytes(), num_threads=1)
         self._native.allocate_tensors()
-        self._given = self._native.get_input_details()[0]["index"]
+        given = self._native.get_input_details()[0]
+        self._given = given["index"]
+        self.quantisation = given["quantization"]
+        """Scale and zero point of what goes in."""
         self._wanted = self._native.get_output_details()[0]["index"]
 
     def pixels(self, data: bytes) -> np.ndarray:
@@ -49,7 +52,11 @@ class Bare:
 
     def look(self, path: Path) -> np.ndarray:
         """Features float32 [1280] of a JPEG file."""
-        self._native.set_tensor(self._given, (self.pixels(path.read_bytes()) ^ SIGN).view(np.int8)[None])
+        return self.run((self.pixels(path.read_bytes()) ^ SIGN).view(np.int8))
+
+    def run(self, tensor: np.ndarray) -> np.ndarray:
+        """Features float32 [1280] of what the network takes, [224, 224, 3]."""
+        self._native.set_tensor(self._given, tensor[None])
         self._native.invoke()
         return self._native.get_tensor(self._wanted).reshape(-1)
 

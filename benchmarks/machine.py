@@ -8,6 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edge_agent.config import ExtractorConfig
+from edge_agent.vision.abreast import most_abreast
+
 PACKAGES = ("numpy", "pillow", "ai-edge-litert", "tflite-runtime", "scikit-learn")
 
 
@@ -56,5 +59,6 @@ def machine() -> dict[str, Any]:
         "load_1_minute": os.getloadavg()[0],
         "python": platform.python_version(),
         "packages": versions(),
+        "engine_threads": most_abreast(ExtractorConfig()),
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", ""),
     }

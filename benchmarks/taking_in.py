@@ -6,13 +6,14 @@ moved into the drop folder to the last one that left it, with its features commi
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bare import Bare, Crew
+from benchmarks.bare import MODEL, ROOT, SIGN, Bare, Crew
 from benchmarks.setting import VGA, Setting
 from benchmarks.table import Row
 from edge_agent import hookimpl
@@ -105,7 +106,7 @@ def intake(setting: Setting) -> Iterator[Row]:
         yield Row(name, "/s", took, "decode + invoke, all cores", limit, 0.9, at_least=True)
         full = plain(setting, place / f"{sizes.large[0]}")
         yield Row(name, "/s", took, "full decode + invoke, one after the other", full, 3.0, at_least=True)
-        yield likeness(setting, place / f"{sizes.large[0]}", megapixels)
+        yield from likeness(setting, place / f"{sizes.large[0]}", megapixels)
     finally:
         taker.agent.close()
 
@@ -142,18 +143,57 @@ def plain(setting: Setting, folder: Path) -> list[float]:
     return found
 
 
-def likeness(setting: Setting, folder: Path, megapixels: int) -> Row:
-    """Cosines of the agent's features to those of the fully decoded picture."""
+def likeness(setting: Setting, folder: Path, megapixels: int) -> Iterator[Row]:
+    """Cosines of the features of pictures that were scaled down while they were decoded to those of all their pixels.
+
+    The network of the agent computes with 8 bits, and rounds; beside it are the same pixels with one grey level of
+    noise, and the same network in float32, which shows what the pixels alone make.
+    """
     card = load_card(CARD_PATH)
-    ours, bare = FeatureExtractor(card), Bare("full")
+    ours, bare, rng = FeatureExtractor(card), Bare("full"), np.random.default_rng(0)
+    exact = float_features()
     limits = Config().pictures
-    cosines = []
+    cosines, noisy, in_float = [], [], []
     for path in sorted(folder.glob("*.jpg"))[: min(4, setting.sizes.large_pictures)]:
-        decoded = images.decode(path.read_bytes(), limits=limits, target=card.size)
-        one, other = ours.extract(decoded.pixels), bare.look(path)
-        cosines.append(float(one @ other / np.linalg.norm(one) / np.linalg.norm(other)))
+        data = path.read_bytes()
+        scaled, whole = images.decode(data, limits=limits, target=card.size).pixels, bare.pixels(data)
+        noise = rng.integers(-1, 2, whole.shape)
+        other = np.clip(whole.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+        cosines.append(cosine(ours.extract(scaled), ours.extract(whole)))
+        noisy.append(cosine(ours.extract(other), ours.extract(whole)))
+        if exact is not None:
+            in_float.append(cosine(exact(scaled), exact(whole)))
     name = f"features, {megapixels} megapixels"
-    return Row(name, "cosine", cosines, "to the full decode's", [1.0], 0.999, at_least=True)
+    note = f"with one grey level of noise {np.median(noisy):.4f}"
+    yield Row(name, "cosine", cosines, "to the full decode's", [1.0], 0.999, at_least=True, note=note)
+    name = f"{name}, float32"
+    if in_float:
+        yield Row(name, "cosine", in_float, "the same network", [1.0], 0.999, at_least=True)
+    else:
+        yield Row(name, "cosine", missing="plugins/edge-agent-gpu, which writes the network so, is not there")
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two vectors."""
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def float_features() -> Callable[[np.ndarray], np.ndarray] | None:
+    """Pixels to features by the embedded network in float32; None where what writes it so is not there."""
+    sys.path.append(str(ROOT / "plugins" / "edge-agent-gpu"))
+    try:
+        from edge_agent_gpu.float_model import float_model
+    except ImportError:
+        return None
+    finally:
+        sys.path.pop()
+    plain, exact = Bare("full"), Bare("full", float_model(MODEL.read_bytes()))
+    scale, zero_point = plain.quantisation
+
+    def look(pixels: np.ndarray) -> np.ndarray:
+        return exact.run(((pixels ^ SIGN).view(np.int8).astype(np.float32) - zero_point) * np.float32(scale))
+
+    return look
 
 
 def bytes_row(each: float, setting: Setting) -> Row:
