@@ -28,7 +28,17 @@ sys.dont_write_bytecode = False
 ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-from benchmarks import answering, at_rest, commands, folder, growth, learners, taking_in, threads  # noqa: E402
+from benchmarks import (  # noqa: E402
+    answering,
+    at_rest,
+    commands,
+    folder,
+    growth,
+    learners,
+    swap,
+    taking_in,
+    threads,
+)
 from benchmarks.living import Daemon  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from benchmarks.setting import QUICK, WHOLE, Setting, Sizes  # noqa: E402
@@ -59,6 +69,7 @@ def groups(facts: dict[str, Any]) -> dict[str, Callable[[Setting], Rows]]:
         "intake": taking_in.intake,
         "threads": threads.threads,
         "running": lambda setting: running(setting, facts),
+        "swap": swap.swap,
         "folder": folder.folder,
         "learners": learners.learners,
         "hooks": learners.hooks,
@@ -97,7 +108,7 @@ def arguments() -> argparse.ArgumentParser:
     for name, kind in {"turns": int, "pictures": int, "large_pictures": int, "questions": int}.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N")
     parser.add_argument("--large", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"))
-    for name in ("folder", "starts", "commands"):
+    for name in ("folder", "starts", "commands", "predictions", "publishes"):
         parser.add_argument(f"--{name}", type=int, metavar="N")
     for name in ("samples", "retrained"):
         parser.add_argument(f"--{name}", type=int, nargs="+", metavar="N")

@@ -32,7 +32,10 @@ class Sizes:
     retrained: tuple[int, ...] = (1_000, 10_000)
     starts: int = 3
     commands: int = 7
-    idle_seconds: float = 15.0
+    idle_seconds: float = 30.0
+    predictions: int = 10_000
+    """At least so many while versions change."""
+    publishes: int = 20
 
 
 WHOLE = Sizes()
@@ -46,7 +49,9 @@ QUICK = Sizes(
     retrained=(1_000,),
     starts=2,
     commands=3,
-    idle_seconds=5.0,
+    idle_seconds=12.0,
+    predictions=1_000,
+    publishes=4,
 )
 
 

@@ -271,7 +271,8 @@ install_all() {
         elif ! id edge-agent >/dev/null 2>&1; then
             useradd --system --home-dir /var/lib/edge-agent --shell /usr/sbin/nologin edge-agent
         fi
-        install -d -m 0700 -o edge-agent -g edge-agent "$state" "$backups" # where no systemd makes them
+        install -d -m 0710 -o edge-agent -g edge-agent "$state" # where no systemd makes them
+        install -d -m 0700 -o edge-agent -g edge-agent "$backups"
     fi
     live systemctl daemon-reload
     if [ -n "$start" ]; then

@@ -93,13 +93,29 @@ def test_the_columns_stand_below_each_other(table):
     assert head.index("note") == line.index("a remark")
 
 
+def test_an_answer_of_no_current_version_is_found(table):
+    """Version 1 was current until 10 and 2 from then on: who asked from 9 to 11 may hear either, later only of 2."""
+    from benchmarks.swap import Asked, stale
+
+    begun, ended = {1: 0.0, 2: 10.0}, {1: 10.0}
+    fine = [Asked(9.0, 11.0, 1, ""), Asked(9.0, 11.0, 2, ""), Asked(11.0, 12.0, 2, "")]
+    bad = [
+        Asked(11.0, 12.0, 1, ""),
+        Asked(8.0, 9.0, 2, ""),
+        Asked(9.0, 9.5, 3, ""),
+        Asked(9.0, 9.5, None, ""),
+    ]
+
+    assert (stale(fine, begun, ended), stale(bad, begun, ended)) == (0, 4)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_one_command_measures_everything(tmp_path):
     """Every group has figures at sizes of a few pictures; the file has all, and what it was measured on."""
     file = tmp_path / "figures.json"
     small = "--turns 1 --pictures 4 --large-pictures 2 --large 640 480 --questions 2 --folder 10 --starts 1"
-    smaller = "--commands 1 --idle-seconds 0.2 --samples 60 --retrained 60"
+    smaller = "--commands 1 --idle-seconds 0.2 --predictions 40 --publishes 2 --samples 60 --retrained 60"
     done = subprocess.run(
         [
             sys.executable,
@@ -121,11 +137,23 @@ def test_one_command_measures_everything(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
     found = json.loads(file.read_text(encoding="utf-8"))
-    assert set(found["seconds"]) == {"intake", "running", "folder", "learners", "hooks", "growth", "all"}
+    assert set(found["seconds"]) == {
+        "intake",
+        "running",
+        "swap",
+        "folder",
+        "learners",
+        "hooks",
+        "growth",
+        "all",
+    }
     assert found["engine"]["delegate"]["name"] == "cpu"
     assert found["machine"]["cores"] >= 1
     rows = {row["name"]: row for row in found["rows"]}
     assert {"intake, VGA", "edge-agent --help", "idle memory", "ten pictures more at 60"} <= set(rows)
+    for name in ("errors while versions change", "answers of no current version"):
+        assert rows[name]["figure"] == 0, rows[name]
+    assert "2 publishes, 3 versions answered" in rows["errors while versions change"]["note"]
     for row in found["rows"]:
         assert row["figures"] or row["missing"].startswith("the kernel counts no writes"), row
         assert row["name"] in done.stdout

@@ -53,7 +53,7 @@ STOREYS = """
     agent.control | agent.asking
     agent.client | agent.opening
     agent.calling
-    agent.sockets
+    agent.sockets | agent.rights
     agent.agent
     agent.updating | agent.inbox
     agent.requests | agent.summary
@@ -182,6 +182,7 @@ DOORS = {
         "agent.daemon",
         "agent.control",
         "agent.calling",
+        "agent.rights",
         "agent.sockets",
         "vision.child",
         "vision.engine",

@@ -73,7 +73,7 @@ class Answers:
         Descriptors that are handed to the engine, which closes them, are taken out of `fds`.
         """
         number, model, eyes = self._stand_in.looking(version)
-        extractions = self._extracted(eyes, names, fds)
+        extractions = self._extracted(eyes, names, fds, digest=False)
         rows = [one.features for one in extractions if one.features is not None]
 
         def answer(number: int, model: MLModel) -> list[dict[str, Any]]:
@@ -119,14 +119,16 @@ class Answers:
             for one in extractions
         ]
 
-    def _extracted(self, eyes: Eyes, names: Sequence[str], fds: list[int]) -> list[Extraction]:
+    def _extracted(
+        self, eyes: Eyes, names: Sequence[str], fds: list[int], *, digest: bool = True
+    ) -> list[Extraction]:
         """All files, before the first is classified: a head that raises leaves none half read."""
 
         def jobs() -> Iterator[tuple[object, int]]:
             for name in names:
                 yield name, fds.pop(0)
 
-        return list(eyes.extract(jobs()))
+        return list(eyes.extract(jobs(), digest=digest))
 
     def _known(self, digest: str) -> str | None:
         """The label of a stored picture."""

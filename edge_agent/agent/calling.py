@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,10 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
         if len(line) > MAX_REQUEST_BYTES or len(files) > MAX_FDS:
             raise UserError(f"too much for one request: {len(files)} files; at most {MAX_FDS}")
         with _connect(home) as connection:
-            sent = socket.send_fds(connection, [line], list(files)) if files else 0
-            if line[sent:]:  # after the last byte the agent may answer and close at once
-                connection.sendall(line[sent:])
+            with suppress(BrokenPipeError):  # who is not answered is told so before anything is read
+                sent = socket.send_fds(connection, [line], list(files)) if files else 0
+                if line[sent:]:  # after the last byte the agent may answer and close at once
+                    connection.sendall(line[sent:])
             connection.settimeout(ANSWER_SECONDS)
             reply = read_line(connection, limit=None)
     except OSError as error:
@@ -104,7 +106,9 @@ def _connect(home: Home) -> socket.socket:
                 threading.Event().wait(_PLACE_SECONDS)
     except PermissionError:
         connection.close()
-        raise HomeError(f"{home.socket_path}: the agent there belongs to another user") from None
+        raise HomeError(
+            f"{home.socket_path}: the agent there answers its own user and the members of its group; you are neither"
+        ) from None
     except BaseException:
         connection.close()
         raise

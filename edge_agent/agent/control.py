@@ -7,15 +7,15 @@ import logging
 import os
 import select
 import socket
-import struct
 import threading
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
 from edge_agent.agent.requests import Request
+from edge_agent.agent.rights import Peer
 from edge_agent.agent.sockets import (
     IO_SECONDS,
     MAX_FDS,
@@ -23,7 +23,7 @@ from edge_agent.agent.sockets import (
     read_line,
     short_address,
 )
-from edge_agent.errors import EdgeAgentError, HomeError, UserError
+from edge_agent.errors import EdgeAgentError, HomeError, NotAnsweredError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +36,26 @@ LOOK_SECONDS = 1.0
 AGAIN_SECONDS = 0.1
 """What could not be accepted or served is tried again after this time."""
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+MAX_GUESTS = 16
+"""So many of those places are for members of the group: the others stay for the agent's own user."""
+
+AT_ONCE = ("predict", "status")
+"""Answers that the agent's thread sends itself: whoever waits for it would have to wait for another thread as well."""
+
+AT_ONCE_BYTES = 64 << 10
+"""Longer ones are left to the client's own thread; so much always fits into a socket that nothing was sent to."""
 
 
 class ControlSocket:
-    """The Unix socket of a running agent: 0600, and only its own user or root is answered."""
+    """The Unix socket of a running agent: 0660, of the group that the state directory has; see `agent.rights`."""
 
     def __init__(self, home: Home, agent: Agent) -> None:
         self.home = home.path
         self._path = home.socket_path
         self._agent = agent
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._guests = threading.BoundedSemaphore(MAX_GUESTS)
+        self._group = -1
         self._closing = threading.Event()
         self._server: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -65,6 +74,10 @@ class ControlSocket:
                     server.bind(short)
                 finally:
                     os.umask(mask)
+            with suppress(OSError):  # a group that its user is not in: its own keeps the socket
+                os.chown(self._path, -1, self.home.stat().st_gid)
+            self._group = self._path.stat().st_gid
+            self._path.chmod(0o660)
             server.listen(MAX_CONNECTIONS)
         except OSError as error:
             server.close()
@@ -121,48 +134,90 @@ class ControlSocket:
                     return
 
     def _serve(self, connection: socket.socket) -> None:
-        try:
-            with connection:
-                connection.settimeout(IO_SECONDS)
-                if not _trusted(connection):
-                    _send(
-                        connection, {"error": "UserError", "message": "this agent answers only its own user"}
-                    )
-                    return
-                request = _receive(connection)
-                if request is not None:
-                    self._agent.ask(request)
-                    outcome = self._outcome(request, connection)
-                    if outcome is not None:
-                        _send(connection, outcome)
-        except OSError as error:
-            log.debug("a client went away: %s", error)
-        finally:
-            self._places.release()
-
-    def _outcome(self, request: Request, connection: socket.socket) -> dict[str, Any] | None:
-        """The answer, or None when the client went away before there was one."""
-        while not self._closing.is_set():
+        with connection:
             try:
-                return {"result": request.reply.result(timeout=LOOK_SECONDS)}
+                connection.settimeout(IO_SECONDS)
+                peer = Peer(connection, self._group)
+                peer.check()
+                if peer.is_owner:
+                    self._converse(connection, peer)
+                elif self._guests.acquire(blocking=False):
+                    try:
+                        self._converse(connection, peer)
+                    finally:
+                        self._guests.release()
+                else:
+                    raise NotAnsweredError("too many of its group ask the agent at once; ask again")
             except EdgeAgentError as error:
-                return {"error": type(error).__name__, "message": str(error)}
-            except FutureTimeoutError:
-                if not _listens(connection):
-                    return None
-        return {"error": "NotAnsweredError", "message": "the agent stopped before it could answer"}
+                with suppress(OSError):
+                    connection.sendall(_told(error))
+            except OSError as error:
+                log.debug("a client went away: %s", error)
+            finally:
+                self._places.release()
+
+    def _converse(self, connection: socket.socket, peer: Peer) -> None:
+        """Hear one request and see to it that it is answered; raises `UserError` for what is none."""
+        request = _receive(connection)
+        if request is None:
+            return
+        try:
+            peer.check(request.name)
+        except UserError:
+            request.close_files()
+            raise
+        reply = _Reply(connection, request)
+        self._agent.ask(request)
+        while not reply.ready.wait(LOOK_SECONDS):
+            if not _listens(connection):
+                return
+            if self._closing.is_set() and reply.claim():
+                raise NotAnsweredError("the agent stopped before it could answer")
+        reply.finish()
+
+
+class _Reply:
+    """An answer on its way to a client: short ones that are waited for go out on the thread that made them."""
+
+    def __init__(self, connection: socket.socket, request: Request) -> None:
+        self._connection = connection
+        self._at_once = request.name in AT_ONCE
+        self._lock = threading.Lock()
+        self._claimed = False
+        self._rest = b""
+        self._made: Future[Any] = request.reply
+        self.ready = threading.Event()
+        request.reply.add_done_callback(self._take)
+
+    def claim(self) -> bool:
+        """Whether the caller is the one who answers; once."""
+        with self._lock:
+            claimed, self._claimed = self._claimed, True
+        return not claimed
+
+    def finish(self) -> None:
+        """Send what is not sent yet; the client's thread, once it is `ready`."""
+        if not self._at_once:
+            self._rest = _line(self._made)
+        if self._rest:
+            self._connection.sendall(self._rest)
+
+    def _take(self, made: Future[Any]) -> None:
+        """The agent's thread: it must not wait for a client, nor fail because of one."""
+        if not self.claim():
+            return
+        if self._at_once:
+            self._rest = _line(made)
+            if len(self._rest) <= AT_ONCE_BYTES:
+                with suppress(OSError):  # the client's thread finds out
+                    self._rest = self._rest[self._connection.send(self._rest, socket.MSG_DONTWAIT) :]
+        self.ready.set()
 
 
 def _listens(connection: socket.socket) -> bool:
     """Whether the other side is still there; a client that has asked says nothing more, so an end is all to be read."""
     readable, _, _ = select.select([connection], [], [], 0)
     return not readable or connection.recv(1, socket.MSG_PEEK) != b""
-
-
-def _trusted(connection: socket.socket) -> bool:
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(raw)
-    return uid in (0, os.getuid())
 
 
 def _receive(connection: socket.socket) -> Request | None:
@@ -182,10 +237,17 @@ def _receive(connection: socket.socket) -> Request | None:
     except (ValueError, KeyError, TypeError, RecursionError, UserError) as error:
         for fd in fds:
             os.close(fd)
-        _send(connection, {"error": "UserError", "message": f"not a request: {error}"})
-        return None
+        raise UserError(f"not a request: {error}") from None
     return Request(name, arguments, list(fds))
 
 
-def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(message).encode() + b"\n")
+def _line(made: Future[Any]) -> bytes:
+    """An answer, or why there is none, as it travels."""
+    error = made.exception()
+    if isinstance(error, EdgeAgentError):
+        return _told(error)
+    return json.dumps({"result": made.result()}).encode() + b"\n"
+
+
+def _told(error: EdgeAgentError) -> bytes:
+    return json.dumps({"error": type(error).__name__, "message": str(error)}).encode() + b"\n"

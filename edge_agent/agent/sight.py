@@ -30,8 +30,10 @@ class Eyes(Protocol):
     def start(self) -> EngineFacts:
         """Raise `EngineError` when it cannot."""
 
-    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:
-        """Answer each job in order; `keep`: the features are to be learned from."""
+    def extract(
+        self, jobs: Iterable[Job], *, keep: bool = False, digest: bool = True
+    ) -> Iterator[Extraction]:
+        """Answer each job in order; `keep`: the features are to be learned from; `digest`: it is wanted."""
 
 
 class Sight:
@@ -118,9 +120,11 @@ class Sight:
         """Start the engine in use unless it runs; raises `EngineError` when it cannot."""
         return self._engine.start()
 
-    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:
+    def extract(
+        self, jobs: Iterable[Job], *, keep: bool = False, digest: bool = True
+    ) -> Iterator[Extraction]:
         """Have the engine in use look; see `Engine.extract`."""
-        return self._engine.extract(jobs, keep=keep)
+        return self._engine.extract(jobs, keep=keep, digest=digest)
 
     def ask_for(self, name: str) -> None:
         """Use another extractor from the next `switch` on; it must be known."""

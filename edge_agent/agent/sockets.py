@@ -26,7 +26,8 @@ ANSWER_SECONDS = 3600.0
 @contextmanager
 def short_address(path: Path) -> Iterator[str]:
     """A name for `path` that fits into the 108 bytes of a socket address, however deep the directory lies."""
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    # Members of the socket's group may pass through the directory, and not look into it.
+    fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{fd}/{path.name}"
     finally:

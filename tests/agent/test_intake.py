@@ -48,7 +48,9 @@ class SlowEngine(FakeEngine):
     seconds = 1.0
     meanwhile: Callable[[int], None] = staticmethod(lambda _count: None)
 
-    def extract(self, jobs: Iterable[tuple[object, int]], *, keep: bool = False) -> Iterator[Extraction]:
+    def extract(
+        self, jobs: Iterable[tuple[object, int]], *, keep: bool = False, digest: bool = True
+    ) -> Iterator[Extraction]:
         """Answer slowly."""
         for extraction in super().extract(jobs):
             self._monotonic.advance(self.seconds)  # type: ignore[attr-defined]

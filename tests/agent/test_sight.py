@@ -54,7 +54,9 @@ class OwnEyes(FakeEngine):
             raise EngineError("the engine is closed")
         return super().start()
 
-    def extract(self, jobs: Iterable[Any], *, keep: bool = False) -> Iterator[Extraction]:
+    def extract(
+        self, jobs: Iterable[Any], *, keep: bool = False, digest: bool = True
+    ) -> Iterator[Extraction]:
         self.start()
         return super().extract(jobs)
 
