@@ -362,6 +362,7 @@ ROOTS = {
     r"sudo apt install( (python3-venv|python3-numpy|python3-pil|python3-dev|gcc))+",
     r"sudo apt install \./packages/edge-agent_[\d.]+_arm64\.deb",
     r"sudo systemctl (start|stop|restart|edit) edge-agent",
+    r'sudo usermod --append --groups edge-agent "\$USER"',
     r"systemctl status edge-agent",
     r"journalctl -u edge-agent (-f|--since today|-p warning)",
     r"alias edge-agent='sudo -u edge-agent /opt/edge-agent/bin/edge-agent --home /var/lib/edge-agent'",
