@@ -99,6 +99,28 @@ def family(pid: int) -> list[int]:
     return [pid, *(member for child in children for member in family(child))]
 
 
+def shared_twice(pids: list[int]) -> int:
+    """KB that the RSS of processes count more than once: pages of files, as libraries, that several of them map."""
+    shared: dict[str, list[int]] = {}
+    for pid in pids:
+        own: dict[str, int] = {}
+        try:
+            lines = Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        file = ""
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name in ("Shared_Clean", "Shared_Dirty"):
+                if file:
+                    own[file] = own.get(file, 0) + int(value.split()[0])
+            elif "-" in name.partition(" ")[0]:
+                file = line.partition("/")[1] + line.partition("/")[2]
+        for file, kilobytes_of_it in own.items():
+            shared.setdefault(file, []).append(kilobytes_of_it)
+    return sum(sum(parts) - max(parts) for parts in shared.values())
+
+
 class Watch:
     """The highest marks of a process and its children."""
 

@@ -112,6 +112,7 @@ def drop_texts(folder: Path, label: str, texts: Iterable[str]) -> list[Path]:
     paths = []
     for text in texts:
         path = folder / label / f"{text.replace(' ', '-')}.jpg"
-        path.write_text(text)
-        paths.append(path)
+        aside = path.with_name(f".{path.name}")  # an agent without a settle time would find it empty
+        aside.write_text(text)
+        paths.append(aside.rename(path))
     return paths

@@ -15,7 +15,7 @@ from edge_agent.errors import ExtractorError
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.spare_memory import give_back
 
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 3.0
 """After so long without a picture only the first one is kept: on small boards others need the memory."""
 
 
