@@ -141,6 +141,7 @@ def test_one_command_measures_everything(tmp_path):
         "intake",
         "running",
         "swap",
+        "threads",
         "folder",
         "learners",
         "hooks",
