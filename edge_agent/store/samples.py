@@ -247,10 +247,7 @@ class SampleStore:
 
     def counts(self) -> dict[str, int]:
         """How many samples each label has, sorted by label."""
-        with self._database.reading() as connection:
-            return dict(
-                connection.execute("SELECT label, count(*) FROM samples GROUP BY label ORDER BY label")
-            )
+        return self._snapshots.counts()
 
     def count(self) -> int:
         """How many samples there are."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 _SELECT = "SELECT digest, label, sequence FROM samples WHERE sequence > ? AND seen & ?"
+_COUNT = "SELECT label, count(*), max(sequence) FROM samples WHERE sequence > ? GROUP BY label"
 
 
 class Snapshots:
@@ -27,12 +28,14 @@ class Snapshots:
         self._lock = threading.Lock()
         self._changes = 0
         self._kept: tuple[int, int, TrainingSet] | None = None
+        self._counted: tuple[int, dict[str, int]] = 0, {}
 
     def outdate(self) -> None:
         """What is kept is not what is stored any more."""
         with self._lock:
             self._changes += 1
             self._kept = None
+            self._counted = 0, {}
 
     def take(self, fingerprint: str) -> TrainingSet:
         """Digest and label of every sample this extractor has seen, as of now."""
@@ -51,6 +54,20 @@ class Snapshots:
             if self._keep and self._changes == changes:
                 self._kept = extractor, n_features, found
         return found
+
+    def counts(self) -> dict[str, int]:
+        """How many samples each label has, sorted by label."""
+        with self._lock:
+            changes, (newest, before) = self._changes, self._counted
+        found = dict(before)
+        with self._reading() as connection:
+            for label, number, last in connection.execute(_COUNT, (newest,)):
+                found[label] = found.get(label, 0) + number
+                newest = max(newest, last)
+        with self._lock:
+            if self._keep and self._changes == changes:
+                self._counted = newest, found
+        return dict(sorted(found.items()))
 
 
 def extractor_of(connection: sqlite3.Connection, fingerprint: str) -> tuple[int, int]:

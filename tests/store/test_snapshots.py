@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
@@ -41,6 +42,9 @@ def test_any_history_leads_to_what_reading_anew_finds(store, new_sample, seed):
             assert found.counts() == anew.counts()
             assert found.provider().sequences.tolist() == anew.provider().sequences.tolist()
             earlier.append((found, list(found)))
+        assert list(store.counts().items()) == sorted(
+            Counter(sample.label for sample in store.list()).items()
+        )
     assert all(list(one) == pairs for one, pairs in earlier)
 
 
@@ -103,3 +107,8 @@ def test_a_look_that_a_change_overtook_is_not_kept(store, new_sample):
     change.append(relabel)
     assert set(snapshots.take("fp").labels) == {"cat"}
     assert set(snapshots.take("fp").labels) == {"cat", "dog"}
+    change.append(
+        lambda: (snapshots.outdate(), store.relabel(new_sample(2).digest, "fox"), snapshots.outdate())
+    )
+    assert snapshots.counts() == {"cat": 2, "dog": 1}
+    assert snapshots.counts() == {"cat": 1, "dog": 1, "fox": 1}
