@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config import ExtractorConfig, PicturesConfig
+from edge_agent.store.atomic import write_file
 from edge_agent.vision.engine import Engine, EngineFacts, Extraction, Job
 from edge_agent.vision.preprocessing import ExtractorCard, InputCard
 
@@ -112,7 +113,6 @@ def drop_texts(folder: Path, label: str, texts: Iterable[str]) -> list[Path]:
     paths = []
     for text in texts:
         path = folder / label / f"{text.replace(' ', '-')}.jpg"
-        aside = path.with_name(f".{path.name}")  # an agent without a settle time would find it empty
-        aside.write_text(text)
-        paths.append(aside.rename(path))
+        write_file(path, text.encode())  # whole: an agent without a settle time might find it empty else
+        paths.append(path)
     return paths
