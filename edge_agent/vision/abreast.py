@@ -61,7 +61,7 @@ class Abreast:
         self._busy = busy or busy_seconds
         self._pid = 0
         self._looked_at = 0.0
-        self._seconds = (0.0, 0.0)
+        self._seconds: tuple[float, float] | None = None
         self._each_seconds = AHEAD_SECONDS
         self.now = self._most
         """What was decided last."""
@@ -84,15 +84,15 @@ class Abreast:
         elapsed = at - self._looked_at
         if pid == self._pid and elapsed < LOOK_SECONDS:
             return self.now
+        before = self._seconds if pid == self._pid and elapsed <= STALE_SECONDS else None
+        self._pid, self._looked_at, self._seconds = pid, at, None
         try:
-            whole, own = self._busy(pid)
+            self._seconds = whole, own = self._busy(pid)
         except (OSError, ValueError, IndexError):
-            self._looked_at = at
             return self.now
-        if pid == self._pid and elapsed <= STALE_SECONDS:
-            others = (whole - self._seconds[0] - (own - self._seconds[1])) / elapsed
+        if before is not None:
+            others = (whole - before[0] - (own - before[1])) / elapsed
             self.now = max(1, min(self._most, int(self._cores - others + 0.5)))
-        self._pid, self._looked_at, self._seconds = pid, at, (whole, own)
         return self.now
 
 

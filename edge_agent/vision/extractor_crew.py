@@ -16,7 +16,7 @@ from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.spare_memory import give_back
 
 IDLE_SECONDS = 3.0
-"""After so long without a picture only the first one is kept: on small boards others need the memory."""
+"""What was not needed for so long goes, twins and memory that is kept: on small boards others need it."""
 
 
 class ExtractorCrew:
@@ -30,7 +30,9 @@ class ExtractorCrew:
         self._free = [first]
         self._given_back = threading.Condition()
         self._twins = 0
+        self._twins_used = False
         self._used = False
+        self._holds_memory = False
         self._may_grow = True
         self._closed = False
         self._wake = threading.Event()
@@ -44,31 +46,45 @@ class ExtractorCrew:
             with self._given_back:
                 # The first lies on top of the pile: the others are taken when it is not free.
                 self._free.insert(len(self._free) if extractor is self._first else 0, extractor)
-                if extractor is not self._first:
-                    self._used = True
+                self._note_use(twin=extractor is not self._first)
                 self._given_back.notify()
 
     def tend(self) -> None:
-        """Until it is closed, let twins go that were not needed for a while; for a thread that does nothing else."""
+        """Until it is closed, `look` whenever it is time; for a thread that does nothing else."""
         while not self._closed:
-            self._wake.wait(IDLE_SECONDS if self._twins else None)
+            self._wake.wait(self.look())
             self._wake.clear()
-            rest: list[FeatureExtractor] = []
-            with self._given_back:
-                idle = not self._used
-                if idle:
-                    rest = [one for one in self._free if one is not self._first]
-                    self._free = [one for one in self._free if one is self._first]
-                    self._twins -= len(rest)
-                self._used = False
-            del rest
-            if idle:
-                give_back()
+
+    def look(self) -> float | None:
+        """Let go of what was not needed since the last look; after how many seconds to look again, None: once used."""
+        rest: list[FeatureExtractor] = []
+        with self._given_back:
+            if not self._twins_used:
+                rest = [one for one in self._free if one is not self._first]
+                self._free = [one for one in self._free if one is self._first]
+                self._twins -= len(rest)
+                self._may_grow = True
+            spare = bool(rest) or (self._holds_memory and not self._used)
+            if not self._used:
+                self._holds_memory = False
+            self._used = self._twins_used = False
+            again = IDLE_SECONDS if self._twins or self._holds_memory else None
+        rest.clear()
+        if spare:
+            give_back()
+        return again
 
     def close(self) -> None:
         """Have `tend` return."""
         self._closed = True
         self._wake.set()
+
+    def _note_use(self, *, twin: bool) -> None:
+        self._used = True
+        self._twins_used |= twin
+        if not self._holds_memory:
+            self._holds_memory = True
+            self._wake.set()
 
     def _borrow(self) -> FeatureExtractor:
         with self._given_back:
@@ -77,8 +93,7 @@ class ExtractorCrew:
             if self._free:
                 return self._free.pop()
             self._twins += 1
-            self._used = True
-        self._wake.set()
+            self._note_use(twin=True)
         try:
             return self._first.twin()
         except (ExtractorError, MemoryError):

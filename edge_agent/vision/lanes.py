@@ -60,8 +60,10 @@ class Lanes(Generic[Result]):
             finished = True
         finally:
             if not finished:  # also by a `SystemExit`, which would end only this thread
-                traceback.print_exc()
-                os._exit(1)
+                try:
+                    traceback.print_exc()
+                finally:  # also where nobody takes in what is printed
+                    os._exit(1)
             with self._giving:
                 self._running -= 1
                 last = not self._running
@@ -103,5 +105,7 @@ class Lanes(Generic[Result]):
         with self._giving:
             self._made[ticket] = result
             while self._next in self._made:
-                self._give(self._made.pop(self._next))
+                made = self._made.pop(self._next)
+                # First: where the agent is gone, the next one finds that out for itself and ends as well.
                 self._next += 1
+                self._give(made)

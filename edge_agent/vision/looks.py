@@ -71,10 +71,10 @@ class Looks:
     def look(self, message: wire.Picture, fd: int) -> Seen:
         """What one message asks for; its file is closed."""
         started = time.perf_counter()
+        reading: Future[Seen] | None = None
         try:
             # Before it is read: a file that is written meanwhile is then another one the next time.
             file = _identity(fd)
-            reading: Future[Seen] | None = None
             with self._lock:
                 known = self._remembered.get(file) if message.variant is not None else None
                 if known is None and message.digest:
@@ -88,6 +88,12 @@ class Looks:
                 seen = self._read(fd, digest=message.digest or message.variant is not None)
                 if reading is not None:
                     reading.set_result(seen)
+                    if not seen.permanent:
+                        self._forget(file, reading)
+        except BaseException as error:
+            if reading is not None:
+                reading.set_exception(error)  # nobody waits for it for ever
+            raise
         finally:
             os.close(fd)
         image = seen.image
@@ -107,6 +113,12 @@ class Looks:
             seconds=time.perf_counter() - started,
             check=message.check,
         )
+
+    def _forget(self, file: _File, reading: Future[Seen]) -> None:
+        """The next one reads it again, and may be luckier."""
+        with self._lock:
+            if self._remembered.get(file) is reading:
+                del self._remembered[file]
 
     def _read(self, fd: int, *, digest: bool) -> Seen:
         """The picture as it is."""

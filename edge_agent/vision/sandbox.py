@@ -19,7 +19,9 @@ from msgspec.structs import replace
 from edge_agent.config import ExtractorConfig, PicturesConfig
 from edge_agent.errors import ExtractorError
 from edge_agent.vision import landlock, seccomp
+from edge_agent.vision.abreast import MOST_DEPTH, most_abreast
 from edge_agent.vision.confinement import Confinement
+from edge_agent.vision.images import ABREAST_PIXELS
 from edge_agent.vision.kernel import Call, call_kernel
 from edge_agent.vision.permissions import rules, rules_with_devices
 from edge_agent.vision.seccomp import ABSENT, ALLOW, KILL, REFUSE
@@ -30,8 +32,11 @@ SPARE_BYTES = 64 << 20
 """How much memory a process may take beside what it has when it is warm: the largest picture there may be needs up to
 8 bytes a pixel (measured), and its file is held once or twice."""
 
+LANE_BYTES = 32 << 20
+"""What each further picture at once may take beside its pixels: the stack of a thread, and an interpreter."""
+
 SPARE_FILES = 16
-"""How many descriptors it may have open beside those; it needs one."""
+"""How many descriptors it may have open beside those; it needs one for each picture that it was sent."""
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _AF_UNIX, _SOCK_STREAM = 1, 1
@@ -74,7 +79,7 @@ def enter(
     """
     own = processor() if own is None else own
     threads = _threads()
-    found = Confinement(mode=extractor.sandbox, limits=_limited(pictures, vendor=vendor))
+    found = Confinement(mode=extractor.sandbox, limits=_limited(extractor, pictures, vendor=vendor))
     missing: list[str] = []
     if own is None:
         missing.append(f"the calls of this processor ({os.uname().machine}) are not known")
@@ -123,7 +128,7 @@ def forbid_processes() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
-def _limited(pictures: PicturesConfig, *, vendor: bool) -> tuple[str, ...]:
+def _limited(extractor: ExtractorConfig, pictures: PicturesConfig, *, vendor: bool) -> tuple[str, ...]:
     """Limit what is known beforehand. Nobody knows what a vendor's library needs; its growth is watched instead."""
     limits = {"core": 0}
     if not vendor:
@@ -132,6 +137,9 @@ def _limited(pictures: PicturesConfig, *, vendor: bool) -> tuple[str, ...]:
         if now:
             # Data, not addresses: what is only reserved costs nothing.
             limits["data"] = now + SPARE_BYTES + 2 * pictures.max_file_bytes + BYTES_A_PIXEL * pixels
+            # Of several pictures at once one is large; and a picture must not be refused for its neighbours' sake.
+            lane = LANE_BYTES + BYTES_A_PIXEL // 2 * min(pixels, ABREAST_PIXELS)
+            limits["data"] += (min(most_abreast(extractor), MOST_DEPTH) - 1) * lane
         limits["fsize"] = 0
         limits["nofile"] = max(_open_files(), default=2) + 1 + SPARE_FILES
     for name, value in limits.items():

@@ -12,6 +12,7 @@ files.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
@@ -132,7 +133,13 @@ def receive(connection: socket.socket) -> tuple[Message, bytes, list[int]] | Non
     close. Raises `EngineError` for a packet that is no message, `OSError` when the connection broke.
     """
     packet, fds, _flags, _address = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 1)
-    if not packet:
-        return None
-    message, payload = unpack(packet)
-    return message, payload, fds
+    message = None
+    try:
+        if not packet:
+            return None
+        message, payload = unpack(packet)
+        return message, payload, fds
+    finally:
+        if message is None:
+            for fd in fds:  # nobody else knows of them
+                os.close(fd)

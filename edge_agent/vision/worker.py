@@ -33,11 +33,12 @@ from edge_agent.vision.canary import Canary
 from edge_agent.vision.confinement import Confinement
 from edge_agent.vision.delegate_spec import DelegateUse
 from edge_agent.vision.extractor import FeatureExtractor
-from edge_agent.vision.extractor_crew import ExtractorCrew
+from edge_agent.vision.extractor_crew import IDLE_SECONDS, ExtractorCrew
 from edge_agent.vision.kernel import Call, call_kernel
 from edge_agent.vision.lanes import Lanes
 from edge_agent.vision.looks import Decode, Looks, Seen
 from edge_agent.vision.preprocessing import TFLITE, ExtractorCard
+from edge_agent.vision.spare_memory import give_back
 
 AHEAD = 2
 """So many decoded pictures may wait for an extractor; each is only as large as the extractor's input."""
@@ -66,13 +67,15 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The built-in one has twins beside it instead.
+    alone = settings.delegate is not None or settings.card.backend != TFLITE
     with socket.socket(fileno=settings.fd) as connection:
         try:
             _allow_time(settings, settings.extractor.start_timeout_seconds)
             extractor = open_extractor(
                 settings.card,
                 runtime=settings.extractor.runtime,
-                threads=settings.extractor.interpreter_threads,
+                threads=settings.extractor.interpreter_threads if alone else 1,
                 delegate=settings.delegate,
             )
             canary = _canary(settings, extractor)
@@ -157,7 +160,17 @@ def _serve_one(
         return looks.look(message, fd)
 
     Lanes(connection, most_abreast(settings.extractor), work, waiting.put, lambda: waiting.put(None)).start()
-    while (seen := waiting.get()) is not None:
+    holds_memory = False
+    while True:
+        try:
+            seen = waiting.get(timeout=IDLE_SECONDS if holds_memory else None)
+        except queue.Empty:
+            give_back()
+            holds_memory = False
+            continue
+        if seen is None:
+            return
+        holds_memory = True
         _allow_time(settings, settings.extractor.timeout_seconds)
         connection.send(answer(seen))
         _allow_time(settings, None)
