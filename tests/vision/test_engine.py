@@ -124,6 +124,25 @@ def test_answers_keep_the_order_of_the_pictures(
     assert [extraction.width for extraction in extractions[:3]] == [40, 47, 54]
 
 
+def test_features_are_the_same_however_many_threads(make_engine: MakeEngine, testdata: Path) -> None:
+    """Bit by bit, for photographs of all kinds, one after the other or four or sixteen side by side in the sandbox."""
+    kinds = {".jpg", ".jpeg", ".png", ".webp"}
+    found = sorted(path for path in (testdata / "data").rglob("*") if path.suffix.lower() in kinds)
+    paths = found[:: max(1, len(found) // 40)]
+    assert len(paths) >= 30
+    seen = []
+    for threads in (1, 4, 16):
+        engine = make_engine(extractor=ExtractorConfig(threads=threads))
+        seen.append(list(engine.extract((path.name, os.open(path, os.O_RDONLY)) for path in paths)))
+        assert engine.restarts == 0
+        engine.close()
+
+    for others in seen[1:]:
+        for one, other in zip(seen[0], others, strict=True):
+            assert (one.key, one.digest, one.error) == (other.key, other.digest, other.error)
+            np.testing.assert_array_equal(one.features, other.features)
+
+
 def test_jobs_are_taken_lazily(make_engine: MakeEngine, drop: Drop, photo: bytes) -> None:
     """Never more than the pipeline holds are taken ahead, so a folder of thousands is not opened at once."""
     taken = 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -466,3 +468,49 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 def test_arbitrary_bytes_give_a_picture_or_a_reason(magic: bytes, tail: bytes) -> None:
     """Anything at all, with or without a format's first bytes."""
     damaged_outcome(magic + tail)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "options", "together"),
+    [
+        ("JPEG", (96, 64), {}, 2),
+        ("PNG", (96, 64), {}, 2),
+        ("JPEG", (2100, 2000), {}, 2),
+        ("JPEG", (96, 64), {"progressive": True}, 1),
+        ("PNG", (2100, 2000), {"compress_level": 1}, 1),
+    ],
+)
+def test_large_pictures_are_decoded_one_at_a_time(
+    kind: str,
+    size: tuple[int, int],
+    options: dict[str, object],
+    together: int,
+    pictures: Picture,
+    encode: Encode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many threads there are; small ones, and JPEGs that are scaled down while decoded, are side by side."""
+    data = encode(pictures(*size), kind, **options)
+    condition = threading.Condition()
+    inside: list[int] = []
+    most: list[int] = []
+    load = ImageFile.ImageFile.load
+
+    def slowly(image: ImageFile.ImageFile) -> object:
+        with condition:
+            inside.append(1)
+            most.append(len(inside))
+            condition.notify_all()
+            # Where they may meet they do; where they may not, there is nothing to wait for but time.
+            condition.wait_for(lambda: max(most) > 1, 30 if together > 1 else 0.2)
+        try:
+            return load(image)
+        finally:
+            with condition:
+                inside.pop()
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(look, [data] * 2))
+
+    assert max(most) == together

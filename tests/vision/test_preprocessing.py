@@ -122,6 +122,50 @@ def test_quantised_inputs_use_their_own_scale_and_zero_point(
     np.testing.assert_array_equal(tensor[0], np.clip(np.rint(exact), limits.min, limits.max))
 
 
+LEVELS = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+"""Every value in every channel, in another order for each."""
+LEVELS[:, :, 1] = LEVELS[::-1, :, 1]
+LEVELS[:, :, 2] = LEVELS[:, ::-1, 2]
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("color", ["RGB", "BGR"])
+@pytest.mark.parametrize(
+    ("dtype", "mean", "std", "scale", "zero_point"),
+    [
+        (np.uint8, 0.0, 1.0, 1.0, 0),
+        (np.int8, 0.0, 1.0, 1.0, -128),
+        (np.uint8, 127.5, 127.5, 1 / 127.5, 128),
+        (np.int8, 127.5, 127.5, 1 / 127.5, 0),
+        (np.uint8, 0.0, 255.0, 1 / 255, 3),
+        (np.int8, 0.0, 1.0, 1.0, -100),
+        (np.uint8, (0.0, 0.0, 1.0), 1.0, 1.0, 0),
+        (np.int8, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4), 0.0186, -14),
+        (np.int16, 0.0, 1.0, 1.0, 0),
+        (np.float32, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4), 0.0, 0),
+    ],
+)
+def test_tensors_are_what_the_formula_gives(
+    layout: Any, color: Any, dtype: Any, mean: Any, std: Any, scale: float, zero_point: int
+) -> None:
+    """Bit by bit, for every pixel value: whether bytes stay as they are, are shifted, or every channel has its own
+    table, and however the pixels lie in memory."""
+    card = InputCard(width=16, height=16, mean=mean, std=std, layout=layout, color=color)
+    prepare = Preprocessor(card, np.dtype(dtype), scale, zero_point)
+
+    exact = ((LEVELS if color == "RGB" else LEVELS[:, :, ::-1]).astype(np.float64) - mean) / std
+    if dtype is not np.float32:
+        limits = np.iinfo(dtype)
+        exact = np.clip(np.rint(exact / scale) + zero_point, limits.min, limits.max)
+    expected = exact.astype(dtype)[np.newaxis]
+    if layout == "NCHW":
+        expected = expected.transpose(0, 3, 1, 2)
+    for pixels in (LEVELS, np.asfortranarray(LEVELS), LEVELS[:, ::-1].copy()[:, ::-1]):
+        tensor = prepare(pixels)
+        assert (tensor.shape, tensor.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_array_equal(tensor, expected)
+
+
 def test_values_out_of_range_are_cut_not_wrapped() -> None:
     """White stays the largest value where the scale cannot hold it."""
     tensor = Preprocessor(INPUT, np.dtype(np.int8), 0.001, 0)(np.full((3, 4, 3), 255, np.uint8))

@@ -255,3 +255,10 @@ def test_two_thousand_damaged_pictures_harm_nobody(
 def resident_bytes() -> int:
     """Memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_an_extractor_has_twins_in_the_sandbox(make_engine: MakeEngine, drop: Drop) -> None:
+    """What another interpreter of the same model takes is not forbidden to a process that is shut in."""
+    (seen,) = make_engine(worker_module="twin_worker").extract([drop(b"TWIN")])
+
+    assert seen.error == "alike"
