@@ -42,7 +42,7 @@ from benchmarks import (  # noqa: E402
 from benchmarks.living import Daemon  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from benchmarks.setting import QUICK, WHOLE, Setting, Sizes  # noqa: E402
-from benchmarks.table import Row, printed  # noqa: E402
+from benchmarks.table import Row, in_markdown, printed  # noqa: E402
 from edge_agent.cli.pictures import write_pictures  # noqa: E402
 from edge_agent.errors import EdgeAgentError  # noqa: E402
 
@@ -101,6 +101,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one minute instead of five")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there as well")
+    parser.add_argument("--markdown", action="store_true", help="print a table for a document")
     parser.add_argument(
         "--only", nargs="+", choices=list(groups({})), metavar="NAME", help="only these groups"
     )
@@ -141,7 +142,7 @@ def main() -> int:
     facts["machine"]["load_1_minute_after"] = os.getloadavg()[0]
     facts["seconds"]["all"] = time.monotonic() - begin
     print(headline(facts))
-    print(printed(rows))
+    print((in_markdown if given.markdown else printed)(rows))
     reached = [row.reached for row in rows if row.reached is not None]
     print(f"{sum(reached)} of {len(reached)} targets reached, in {facts['seconds']['all']:.0f} s")
     if given.json:

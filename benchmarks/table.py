@@ -117,6 +117,12 @@ def short(value: float) -> str:
     return f"{value:.3g}" if abs(value) >= 0.0001 else f"{value:.1g}"
 
 
+def in_markdown(rows: Iterable[Row]) -> str:
+    """The table for a document."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def printed(rows: Iterable[Row]) -> str:
     """The table as text."""
     lines = [COLUMNS, *(row.cells() for row in rows)]
