@@ -7,6 +7,7 @@ the cores too; as many interpreters of one thread each never are slower, because
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,12 @@ IDLE_SECONDS = 3.0
 class ExtractorCrew:
     """The extractor that is always there, and twins of it as they are needed, at most one for each thread that calls.
 
-    Twins give the same features bit by bit.
+    Twins give the same features bit by bit. `has_room` says whether there is memory for another one.
     """
 
-    def __init__(self, first: FeatureExtractor) -> None:
+    def __init__(self, first: FeatureExtractor, has_room: Callable[[], bool] = lambda: True) -> None:
         self._first = first
+        self._has_room = has_room
         self._free = [first]
         self._given_back = threading.Condition()
         self._twins = 0
@@ -88,7 +90,7 @@ class ExtractorCrew:
 
     def _borrow(self) -> FeatureExtractor:
         with self._given_back:
-            while not self._free and not self._may_grow:
+            while not self._free and not (self._may_grow and self._has_room()):
                 self._given_back.wait()
             if self._free:
                 return self._free.pop()

@@ -44,6 +44,10 @@ AHEAD = 2
 """So many decoded pictures may wait for an extractor; each is only as large as the extractor's input."""
 
 
+ROOM_SHARE = 0.7
+"""Of the memory it may have, so much may be in use when another interpreter is made."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent tells its engine, as JSON on the command line."""
 
@@ -99,7 +103,13 @@ def main(
             copies = settings.augmentation or AugmentationSettings()
             looks = Looks(settings.pictures, settings.card.size, copies, decode)
             if canary is None and isinstance(extractor, FeatureExtractor):
-                _serve_abreast(connection, settings, looks, ExtractorCrew(extractor), confinement)
+                _serve_abreast(
+                    connection,
+                    settings,
+                    looks,
+                    ExtractorCrew(extractor, partial(_has_room, settings.extractor)),
+                    confinement,
+                )
             else:
                 _serve_one(connection, settings, looks, partial(_answer, extractor.extract, canary))
         except (BrokenPipeError, ConnectionResetError):
@@ -147,6 +157,12 @@ def _serve_abreast(
     if "nproc" in confinement.limits:
         sandbox.forbid_processes()
     crew.tend()
+
+
+def _has_room(config: ExtractorConfig) -> bool:
+    """Whether another interpreter leaves room for pictures below `max_memory_mb`, above which the agent ends this."""
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return config.max_memory_mb == 0 or peak_mb < ROOM_SHARE * config.max_memory_mb
 
 
 def _serve_one(

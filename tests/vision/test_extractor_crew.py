@@ -267,6 +267,26 @@ def test_room_that_is_there_later_is_used(threads: ThreadPoolExecutor, given_bac
     assert given_back
 
 
+def test_no_twin_is_made_without_room_for_it(threads: ThreadPoolExecutor) -> None:
+    """Two pictures at once are looked at one after the other then, by the first."""
+    family, asked = Family(), []
+
+    def has_room() -> bool:
+        asked.append(True)
+        return False
+
+    crew = ExtractorCrew(family.first(), has_room)
+    family.begin(crew, threads)
+    waiting = threads.submit(crew.extract, PIXELS)
+    family.wait(lambda: bool(asked))
+    family.end(0)
+    family.wait(lambda: family.inside == [0])
+    family.end(0)
+
+    waiting.result(SECONDS)
+    assert family.made == 1
+
+
 def test_an_extractor_that_refuses_is_given_back(threads: ThreadPoolExecutor) -> None:
     """What it raises reaches the caller, and the next picture finds it free."""
 
