@@ -81,9 +81,15 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
         raise NotAnsweredError("the running agent stopped before it answered; ask again")
     answer = json.loads(reply)
     if "error" in answer:
-        kind = getattr(errors, str(answer["error"]), EdgeAgentError)
-        raise (kind if kind in PLAIN_ERRORS else EdgeAgentError)(answer["message"])
+        raise _rebuilt(str(answer["error"]), answer["message"])
     return answer["result"]
+
+
+def _rebuilt(name: str, message: str) -> EdgeAgentError:
+    """The error of that name, or the nearest plain one that it is a kind of: its family decides how a command ends."""
+    kind = getattr(errors, name, None)
+    family = kind.__mro__ if isinstance(kind, type) else ()
+    return next((one for one in family if one in PLAIN_ERRORS), EdgeAgentError)(message)
 
 
 def _connect(home: Home) -> socket.socket:
