@@ -278,7 +278,8 @@ def load_config(path: Path | None, check_plugins: PluginsCheck | None = None) ->
             [f"{path}: no such file; `edge-agent config example` prints one to start from"]
         ) from None
     except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+        hint = "; say it as its owner, or with sudo" if isinstance(error, PermissionError) else ""
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}{hint}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
     except RecursionError:

@@ -37,7 +37,7 @@ class Peer:
             )
         if name and not self.is_owner and name not in GUESTS_MAY:
             raise UserError(
-                f"{name} is for the agent's own user and for root; members of its group may ask"
+                f"{name} is for the agent's own user and for root, so say it with sudo; members of its group may ask"
                 f" {', '.join(GUESTS_MAY)}"
             )
 

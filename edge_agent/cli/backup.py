@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -30,7 +27,7 @@ def backup(settings: Settings, file: str, *, as_json: bool) -> None:
     """
     from edge_agent.agent.backup import back_up
 
-    settings.need_home()
+    settings.be_a_reader()
     target = expanded(file).absolute()
     if not target.parent.is_dir():
         raise NotFoundError(f"{target.parent}: there is no such folder; make it first")
@@ -63,7 +60,7 @@ def restore(settings: Settings, file: str, *, force: bool, as_json: bool) -> Non
     from edge_agent.agent.restoring import restore as restore_home
 
     home = Home(settings.home)
-    _be_the_owner(home)
+    settings.be_the_owner()
     with progress("restore", None) as advance:
         report = restore_home(home, expanded(file).absolute(), force=force, extracted=advance)
     if as_json:
@@ -71,14 +68,3 @@ def restore(settings: Settings, file: str, *, force: bool, as_json: bool) -> Non
     else:
         answers = f"version {report.version} answers" if report.version else "no version answers yet"
         click.echo(f"{home.path}: {counted(report.samples, 'sample')}, {answers}")
-
-
-def _be_the_owner(home: Home) -> None:
-    """Refuse to write files of root into the state directory of a service, which could not read them."""
-    with suppress(FileNotFoundError):
-        owner = home.path.stat().st_uid
-        if os.geteuid() == 0 != owner:
-            with suppress(KeyError):
-                name = pwd.getpwuid(owner).pw_name
-                raise UserError(f"{home.path} belongs to {name}; say it as that user: sudo -u {name} ...")
-            raise UserError(f"{home.path} belongs to user {owner}; say it as that user")

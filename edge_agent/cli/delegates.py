@@ -31,6 +31,8 @@ def delegates(settings: Settings, *, probe: bool, as_json: bool) -> None:
     """
     from edge_agent.agent.inspecting import inspect_delegates
 
+    if probe:
+        settings.be_the_owner()  # what came of it is remembered there
     plugins = settings.plugins()
     home = Home(settings.home)
     with progress("trying accelerators" if probe else "looking", None):

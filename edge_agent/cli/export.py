@@ -85,7 +85,7 @@ class _Chosen:
 
 
 def _of_agent(settings: Settings, number: int | None) -> _Chosen:
-    settings.need_home()
+    settings.be_a_reader()
     home = Home(settings.home)
     # Versions never change once they are there, so they are read without asking a running agent.
     version = _version(VersionRegistry(home.models_folder), number)

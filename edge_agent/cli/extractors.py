@@ -158,6 +158,7 @@ def add(
     """
     from edge_agent.vision.adoption import adopt
 
+    settings.be_the_owner()
     path = expanded(file)
     found = _inspected(path)
     if found.refusal:
@@ -264,6 +265,7 @@ def use(settings: Settings, name: str, *, as_json: bool) -> None:
     if running:
         before = settings.ask("extractor", {"extractor": name})["previous"]
     else:
+        settings.be_the_owner("no agent runs that could be asked, and ")
         home.make()
         before = choose(home, settings.config, name, every_card(settings)[0])
     if as_json:

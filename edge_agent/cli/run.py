@@ -84,6 +84,7 @@ def _run_once(settings: Settings, drop_folder: Path | None, *, as_json: bool) ->
 
     warn_in_lines()
     tally = Tally()
+    settings.be_the_owner()
     agent: Agent = settings.agent(drop_folder=drop_folder, extra=[("cli-tally", tally)])
     open_patiently(agent, give_up=lambda: is_running(settings.home))
     earlier = agent.facts()["last_update"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -144,14 +145,49 @@ class Settings:
                 f"{self.home}: nothing has been set up there; run `edge-agent init` or name another with --home"
             )
 
+    def be_the_owner(self, but: str = "") -> None:
+        """Refuse to write into the state directory of somebody else, such as a service: it could not read what root
+        leaves there, and others may not.  `but` is said first.  Raises `UserError` that says as whom to say it.
+        """
+        try:
+            owner = self.home.stat().st_uid
+        except OSError:
+            return
+        if owner == os.geteuid() or (os.geteuid() != 0 and os.access(self.home, os.W_OK | os.X_OK)):
+            return
+        raise UserError(but + _somebodys(self.home, owner))
+
+    def be_a_reader(self) -> None:
+        """Refuse whoever may pass through the state directory and not read it, as members of its group may.
+
+        Raises `NotFoundError` when there is none, `UserError` that says as whom to say it.
+        """
+        self.need_home()
+        if not os.access(self.home, os.R_OK | os.X_OK):
+            raise UserError(_somebodys(self.home, self.home.stat().st_uid))
+
     def session(self, make_agent: Callable[[], Agent] | None = None) -> AbstractContextManager[Ask]:
-        """A way to ask the running agent, or to do the work here when none runs."""
+        """A way to ask the running agent, or to do the work here, as the owner, when none runs."""
         from edge_agent.agent.asking import session
 
+        def agent() -> Agent:
+            self.be_the_owner("no agent runs that could be asked, and ")
+            return (make_agent or self.agent)()
+
         self.need_home()
-        return session(self.home, make_agent or self.agent)
+        return session(self.home, agent)
 
     def ask(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
         """Put one question."""
         with self.session() as ask:
             return ask(name, arguments)
+
+
+def _somebodys(home: Path, owner: int) -> str:
+    import pwd
+
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return f"{home} belongs to user {owner}; say it as that user"
+    return f"{home} belongs to {name}; say it as that user: sudo -u {name} ..."

@@ -23,6 +23,7 @@ def init(settings: Settings, directory: str | None) -> None:
     """
     path = expanded(directory).absolute() if directory else settings.home
     home = Home(path)
+    Settings(str(path)).be_the_owner()
     home.make()
     config = path / CONFIG_NAME
     if config.exists():
