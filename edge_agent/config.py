@@ -83,7 +83,7 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=64,
-            description="Pictures looked at side by side; 0: as many as cores that others leave free, up to 4.",
+            description="Pictures looked at side by side; 0: one more than cores that others leave free, up to 4.",
         ),
     ] = 0
     timeout_seconds: Annotated[

@@ -1,7 +1,7 @@
 """This is where it is decided how many pictures are looked at side by side: by the cores, and what others need of them.
 
-One thread for each picture never is slower than one thread for all; but a core that another program uses is left
-to it.
+One thread for each picture never is slower than one thread for all. There are as many as cores that others leave free,
+and one more, which gets its share of a core that others use; more would only take turns.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Abreast:
             return self.now
         if before is not None:
             others = (whole - before[0] - (own - before[1])) / elapsed
-            self.now = max(1, min(self._most, int(self._cores - others + 0.5)))
+            free = int(self._cores - others + 0.5)
+            self.now = max(1, min(self._most, free + 1))
         return self.now
 
 

@@ -95,17 +95,19 @@ def test_without_a_setting_there_are_no_more_than_cores(monkeypatch: pytest.Monk
         (0.0, 0.0, 4),
         (0.0, 4.0, 4),
         (0.4, 3.6, 4),
-        (1.0, 3.0, 3),
-        (2.2, 1.8, 2),
-        (3.0, 1.0, 1),
+        (1.0, 3.0, 4),
+        (2.2, 1.8, 3),
+        (3.0, 1.0, 2),
+        (3.4, 0.6, 2),
+        (3.6, 0.4, 1),
         (4.0, 0.0, 1),
         (40.0, 0.0, 1),
     ],
 )
-def test_cores_that_others_use_are_left_to_them(
+def test_one_more_than_the_cores_that_others_leave(
     clock: FakeClock, board: Board, others: float, own: float, expected: int
 ) -> None:
-    """All cores where nobody else works, fewer where others do, never below one; its own work does not count."""
+    """All cores where nobody else works, one more than are free where others do; its own work does not count."""
     it = abreast(clock, board)
     assert it.look(1) == 4
     board.others, board.own = others, own
@@ -120,7 +122,7 @@ def test_cores_come_back(clock: FakeClock, board: Board) -> None:
     it = abreast(clock, board)
     it.look(1)
 
-    for board.others, expected in ((3.0, 1), (3.0, 1), (1.0, 3), (0.0, 4)):
+    for board.others, expected in ((3.0, 2), (4.0, 1), (2.0, 3), (0.0, 4)):
         clock.advance(1.0)
         assert it.look(1) == expected
 
@@ -152,7 +154,7 @@ def test_where_the_system_does_not_say_all_stays(clock: FakeClock, board: Board,
     """What was decided holds, and nothing is concluded over a gap."""
     it = abreast(clock, board)
     it.look(1)
-    board.others = 3.0
+    board.others = 4.0
     clock.advance(1.0)
     assert it.look(1) == 1
     board.others = 0.0
