@@ -18,8 +18,9 @@ import pytest
 from edge_agent.agent.asking import session
 from edge_agent.agent.calling import ask_socket, is_running
 from edge_agent.agent.client import connect
-from edge_agent.agent.control import ControlSocket
+from edge_agent.agent.control import MAX_CONNECTIONS, ControlSocket, _Reply
 from edge_agent.agent.home import Home
+from edge_agent.agent.requests import Request
 from edge_agent.agent.sockets import short_address
 from edge_agent.errors import NoModelError, NotAnsweredError, NotFoundError, UserError
 from edge_agent.testing import drop_texts
@@ -229,3 +230,53 @@ def test_a_place_in_a_full_queue_is_waited_for(tmp_path: Path) -> None:
         waiting.join(timeout=60)
 
     assert asked == [True]
+
+
+@pytest.mark.parametrize("letters", [10, 60_000, 1_000_000])
+def test_the_agent_waits_for_no_reader(letters: int) -> None:
+    """What a client does not read yet waits in the client's thread, and arrives whole, however long it is."""
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    ours.settimeout(60)
+    request = Request("predict")
+    reply = _Reply(ours, request)
+    made = threading.Thread(target=request.reply.set_result, args=("x" * letters,), daemon=True)
+    made.start()
+    assert reply.ready.wait(20), "the agent's thread waits for the client"
+    rest = threading.Thread(target=lambda: (reply.finish(), ours.close()))
+    rest.start()
+    with theirs, theirs.makefile("rb") as lines:
+        assert json.loads(lines.read()) == {"result": "x" * letters}
+    rest.join(timeout=60)
+
+
+def test_a_client_that_went_away_fails_nothing() -> None:
+    """The agent's thread goes on; the client's own thread finds out."""
+    ours, theirs = socket.socketpair()
+    request = Request("predict")
+    reply = _Reply(ours, request)
+    theirs.close()
+    request.reply.set_result([])
+    with ours:
+        assert reply.ready.is_set()
+
+
+def test_a_client_gets_one_answer() -> None:
+    """Whoever was told that the agent stops is not answered besides."""
+    ours, theirs = socket.socketpair()
+    request = Request("predict")
+    reply = _Reply(ours, request)
+    assert [reply.claim(), reply.claim()] == [True, False]
+    request.reply.set_result([])
+    with ours, theirs:
+        assert not reply.ready.is_set()
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
+
+
+def test_a_place_is_given_back(running: Bench) -> None:
+    """One after the other, any number of clients is answered."""
+    agent = connect(running.home)
+    for _ in range(MAX_CONNECTIONS + 1):
+        assert agent.status()["state"] == "ok"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.agent.agent import AFTERWARDS_SECONDS
 from edge_agent.agent.inbox import Bell, Inbox
-from edge_agent.agent.requests import Request
+from edge_agent.agent.requests import CHANGES, LOOKS, QUESTIONS, UPDATE, Request
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Bench
@@ -32,6 +32,22 @@ def test_what_comes_meanwhile_waits() -> None:
     assert len(handled) == 2 + 1  # the bell of the first had come by then
     assert [type(message) for message in inbox.left()] == [Bell, Bell]
     assert inbox.empty()
+
+
+def test_one_that_changes_something_counts_for_all() -> None:
+    """Whether it was the first or the last of those that came together."""
+    inbox = Inbox(lambda message: isinstance(message, Request) and message.name == "status")
+    for names in (("rollback", "status"), ("status", "rollback")):
+        for name in names:
+            inbox.put(Request(name))
+        assert inbox.drain() is False
+    inbox.put(Request("status"))
+    assert inbox.drain() is True
+
+
+def test_each_question_changes_something_or_not() -> None:
+    """A new one has to say which: what changes something is followed by a step, and refused on a failed disk."""
+    assert sorted([*LOOKS, *CHANGES, UPDATE]) == sorted(QUESTIONS)
 
 
 def test_a_question_is_only_answered(bench: Bench, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def asked(home: Path, name: str, *, user: int, group: int, groups: tuple[int, ..
             os.setresuid(user, user, user)
             fd = os.memfd_create("picture")
             os.pwrite(fd, b"dog 99", 0)
-            arguments, files = ({"names": [""]}, [fd]) if name == "predict" else ({}, [])
+            arguments, files = ({"names": [""]}, [fd]) if name in ("predict", "look") else ({}, [])
             try:
                 told = ask_socket(Home(home), name, arguments, files)
             except Exception as error:  # the parent looks at it
@@ -99,6 +99,16 @@ def test_members_of_the_group_may_change_nothing(home: Path) -> None:
         assert told.startswith(f"UserError: {name} is for the agent's own user"), told
 
     assert Client(Home(home).path, 10.0).status()["version"] == 1
+
+
+def test_guests_leave_nothing_behind(home: Path) -> None:
+    """Neither places nor the files of what was refused: one after the other, any number of them is answered."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(MAX_GUESTS + 1):
+        assert asked(home, "look", user=SOMEBODY, group=GROUP).startswith("UserError: look is for")
+    assert asked(home, "status", user=SOMEBODY, group=GROUP)["state"] == "ok"
+    # The last connection may not be closed on the agent's side yet.
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
 
 
 def test_the_kernel_refuses_everybody_else(home: Path) -> None:
