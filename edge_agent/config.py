@@ -82,7 +82,7 @@ class ExtractorConfig(Section, frozen=True, kw_only=True):
         int,
         Meta(
             ge=0,
-            le=64,
+            le=16,
             description="Pictures looked at side by side; 0: one more than cores that others leave free, up to 4.",
         ),
     ] = 0

@@ -77,6 +77,15 @@ class NotAnsweredError(EdgeAgentError):
 class ImageError(EdgeAgentError):
     """A picture that was refused and will be refused again; the text is the reason shown to its owner."""
 
+    permanent = True
+    """Whether it will."""
+
+
+class ImageMemoryError(ImageError):
+    """A picture for which there was no memory just now."""
+
+    permanent = False
+
 
 class ExtractorError(EdgeAgentError):
     """The extractor's file or its runtime is unusable."""

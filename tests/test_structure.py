@@ -152,7 +152,7 @@ STOREYS = """
     ml.data_source
     ml.apportionment | ml.picture_labels | ml.records | vision.throwaway
     vision.confinement | vision.delegate_spec | vision.delegate_verdict | vision.kernel | vision.syscalls
-    vision.silence | vision.spare_memory
+    vision.picture_end | vision.silence | vision.spare_memory | vision.turns
     example_config
     config | guest | hook_search | hookspecs | plugin_package | ml.augmentation | ml.feature_extractors
     sections

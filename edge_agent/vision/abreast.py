@@ -31,7 +31,7 @@ AHEAD_SECONDS = 0.15
 """How long the engine is to have work while the agent does something else."""
 
 _BUSY = (1, 2, 3, 6, 7, 8)
-"""Of the first line of /proc/stat: user, nice, system, interrupts, soft interrupts, what a hypervisor took."""
+"""Of a core's line in /proc/stat: user, nice, system, interrupts, soft interrupts, what a hypervisor took."""
 
 
 def most_abreast(config: ExtractorConfig) -> int:
@@ -54,7 +54,7 @@ class Abreast:
         cores: int | None = None,
         busy: Callable[[int], tuple[float, float]] | None = None,
     ) -> None:
-        self._cores = cores or os.cpu_count() or 1
+        self._cores = cores or len(os.sched_getaffinity(0))
         self._fixed = config.threads > 0
         self._most = most_abreast(config) if self._fixed or cores is None else min(cores, MOST)
         self._monotonic = monotonic
@@ -98,10 +98,14 @@ class Abreast:
 
 
 def busy_seconds(pid: int) -> tuple[float, float]:
-    """Seconds that all cores have worked, and those for process `pid` and this one; raises `OSError`."""
+    """Seconds that the cores that may be used have worked, and those for process `pid` and this one.
+
+    Raises `OSError`, and `ValueError` or `IndexError` where /proc says it in another way.
+    """
     tick = os.sysconf("SC_CLK_TCK")
-    fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
-    whole = sum(int(fields[place]) for place in _BUSY) / tick
+    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    lines = (line.split() for line in Path("/proc/stat").read_text(encoding="ascii").splitlines())
+    whole = sum(int(line[place]) for line in lines if line and line[0] in ours for place in _BUSY) / tick
     times = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     mine = os.times()
     return whole, (int(times[11]) + int(times[12])) / tick + mine.user + mine.system

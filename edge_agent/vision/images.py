@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import math
 import struct
-import threading
 import zlib
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +24,10 @@ from PIL import (  # noqa: F401  # each plugin registers its format; without the
 )
 
 from edge_agent.config import PicturesConfig
-from edge_agent.errors import ImageError
+from edge_agent.errors import ImageError, ImageMemoryError
+from edge_agent.vision.picture_end import check_end
 from edge_agent.vision.silence import Silence
+from edge_agent.vision.turns import Turns
 
 DRAFT = 2
 """A JPEG is scaled down while it is decoded to no less than this many times the wanted size. The features of
@@ -59,12 +60,6 @@ SIDEWAYS = {UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 EDGE = 1e-6
 """Pixels: what the edge of a region may be off by rounding."""
-
-END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b"\0;"}
-"""How a whole file ends; whatever follows does not matter. WebP and BMP say how long they are."""
-
-GIF_TAIL_BYTES = 1024
-"""GIF's marker is short and may stand inside a picture too, so it is looked for near the end."""
 
 MALFORMED = (
     OSError,
@@ -190,7 +185,7 @@ def mapped(
 
 
 _silence = Silence()
-_one_large = threading.Lock()
+_large = Turns()
 
 
 def _guarded(data: bytes, limits: PicturesConfig, work: Callable[[], DecodedImage]) -> DecodedImage:
@@ -206,7 +201,7 @@ def _guarded(data: bytes, limits: PicturesConfig, work: Callable[[], DecodedImag
         except Image.DecompressionBombError:
             raise ImageError(_too_large(limits)) from None
         except MemoryError:
-            raise ImageError("there is not enough memory to decode it") from None
+            raise ImageMemoryError("there is not enough memory to decode it") from None
         except MALFORMED as error:
             words = " ".join(str(error).split())[:200] or type(error).__name__
             what = "cut off" if "truncated" in words.lower() else "damaged"
@@ -236,24 +231,29 @@ def _decoded(
 ) -> DecodedImage:
     """`target` None: the size it has; `orientation` None: the one its EXIF data says."""
     stream = io.BytesIO(data)
-    with Image.open(stream, formats=limits.formats) as image:
+    with ExitStack() as held:
+        if (
+            early := data[:4] == b"RIFF"
+        ):  # WebP's decoder takes the memory of two whole pictures when it is opened
+            held.enter_context(_large)
+        image = held.enter_context(Image.open(stream, formats=limits.formats))
         _check_size(image.size, limits)
         width, height = image.size
         # Several pictures in one JPEG (stereo, preview, HDR gain map): the first is the photograph.
         kind = "JPEG" if image.format == "MPO" else str(image.format)
-        _check_end(kind, data, stream.tell())
+        check_end(kind, data, stream.tell())
         if kind == "JPEG" and target is not None:
             image.draft("RGB", (DRAFT * max(target), DRAFT * max(target)))
         # What is not scaled down while it is decoded is large: threads take turns with it.
-        large = image.size[0] * image.size[1] > ABREAST_PIXELS or bool(image.info.get("progressive"))
-        with _one_large if large else nullcontext():
-            image.load()
-            _check_size(image.size, limits)
-            turn = UPRIGHT.get(_orientation(image) if orientation is None else orientation)
-            if turn in SIDEWAYS:
-                width, height = height, width
-                target = None if target is None else (target[1], target[0])
-            small = _resized(image, image.size if target is None else target)
+        if not early and (image.size[0] * image.size[1] > ABREAST_PIXELS or image.info.get("progressive")):
+            held.enter_context(_large)
+        image.load()
+        _check_size(image.size, limits)
+        turn = UPRIGHT.get(_orientation(image) if orientation is None else orientation)
+        if turn in SIDEWAYS:
+            width, height = height, width
+            target = None if target is None else (target[1], target[0])
+        small = _resized(image, image.size if target is None else target)
     if turn is not None:
         small = small.transpose(turn)
     return DecodedImage(np.asarray(small), width, height, kind)
@@ -266,20 +266,6 @@ def _check_size(size: tuple[int, int], limits: PicturesConfig) -> None:
 
 def _too_large(limits: PicturesConfig) -> str:
     return f"the picture has more than {limits.max_megapixels:g} megapixels (pictures.max_megapixels)"
-
-
-def _check_end(kind: str, data: bytes, start: int) -> None:
-    """Refuse a file whose end marker is missing; `start` is how far its header was read.
-
-    Some writers reserve the full size first, so half a photograph may be followed by zeros, which decode as
-    grey. And a file that lacks its last bytes is another file tomorrow, when they have arrived.
-    """
-    end = END_MARKERS.get(kind)
-    if kind == "GIF":
-        start = max(start, len(data) - GIF_TAIL_BYTES)
-    # From the end, where it is in whole files: from the front it is a tenth of the work with a large one.
-    if end is not None and data.rfind(end, start) < 0:
-        raise ImageError(f"the picture is cut off: the end of the {kind} is missing")
 
 
 def _orientation(image: Image.Image) -> int:

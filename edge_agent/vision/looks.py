@@ -137,7 +137,7 @@ class Looks:
                 name = hashlib.sha256(data).hexdigest()
             image = self._decode(data, limits=self._limits, target=self._target)
         except ImageError as refused:
-            error = str(refused)
+            error, permanent = str(refused), refused.permanent
         except OSError as trouble:
             error, permanent = f"the file cannot be read: {trouble.strerror}", False
         return Seen(0, name, image, error, permanent, 0.0, private=private)

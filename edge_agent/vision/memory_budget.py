@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,9 @@ ROOM = 1.5
 
 SOON = 200
 """A process that was too large after fewer pictures than this leaks badly; the second in a row is said aloud."""
+
+ROOM_SHARE = 0.75
+"""Of the memory it may have, so much may be in use where something is to be added: pictures need some, too."""
 
 GROWN_BYTES = 256 << 20
 """A process with a vendor's library that has grown by this much leaks; it is ended before the board suffers."""
@@ -77,6 +81,29 @@ class MemoryBudget:
 
     def _is_over(self, now: int) -> bool:
         return self._max_bytes > 0 and now > max(self._max_bytes, ROOM * self._fresh_bytes)
+
+
+class OwnRoom:
+    """Whether a process that is to stay below a limit in MB has room for something more; 0: no limit.
+
+    Made while it may still open files, and when it is fresh: it is then judged as `MemoryBudget` judges it.
+    """
+
+    def __init__(self, max_mb: float) -> None:
+        self._file: int | None = None
+        self._bytes = 0.0
+        if max_mb:
+            with suppress(OSError):
+                self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+                self._bytes = ROOM_SHARE * max(max_mb * (1 << 20), ROOM * self._now())
+
+    def __call__(self) -> bool:
+        """Whether there is; also where the system does not say how much there is."""
+        return self._file is None or self._now() < self._bytes
+
+    def _now(self) -> int:
+        assert self._file is not None
+        return int(os.pread(self._file, 256, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes(pid: int) -> int:

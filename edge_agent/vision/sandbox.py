@@ -138,7 +138,7 @@ def _limited(extractor: ExtractorConfig, pictures: PicturesConfig, *, vendor: bo
             # Data, not addresses: what is only reserved costs nothing.
             limits["data"] = now + SPARE_BYTES + 2 * pictures.max_file_bytes + BYTES_A_PIXEL * pixels
             # Of several pictures at once one is large; and a picture must not be refused for its neighbours' sake.
-            lane = LANE_BYTES + BYTES_A_PIXEL // 2 * min(pixels, ABREAST_PIXELS)
+            lane = LANE_BYTES + 2 * pictures.max_file_bytes + BYTES_A_PIXEL // 2 * min(pixels, ABREAST_PIXELS)
             limits["data"] += (min(most_abreast(extractor), MOST_DEPTH) - 1) * lane
         limits["fsize"] = 0
         limits["nofile"] = max(_open_files(), default=2) + 1 + SPARE_FILES

@@ -37,15 +37,12 @@ from edge_agent.vision.extractor_crew import IDLE_SECONDS, ExtractorCrew
 from edge_agent.vision.kernel import Call, call_kernel
 from edge_agent.vision.lanes import Lanes
 from edge_agent.vision.looks import Decode, Looks, Seen
+from edge_agent.vision.memory_budget import OwnRoom
 from edge_agent.vision.preprocessing import TFLITE, ExtractorCard
 from edge_agent.vision.spare_memory import give_back
 
 AHEAD = 2
 """So many decoded pictures may wait for an extractor; each is only as large as the extractor's input."""
-
-
-ROOM_SHARE = 0.7
-"""Of the memory it may have, so much may be in use when another interpreter is made."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +80,7 @@ def main(
                 delegate=settings.delegate,
             )
             canary = _canary(settings, extractor)
+            has_room = OwnRoom(settings.extractor.max_memory_mb)
             confinement = _shut_in(settings, extractor, call)
         except ExtractorError as error:
             wire.send(connection, wire.Failed(str(error) or "it refused without a word"))
@@ -107,7 +105,7 @@ def main(
                     connection,
                     settings,
                     looks,
-                    ExtractorCrew(extractor, partial(_has_room, settings.extractor)),
+                    ExtractorCrew(extractor, has_room),
                     confinement,
                 )
             else:
@@ -157,12 +155,6 @@ def _serve_abreast(
     if "nproc" in confinement.limits:
         sandbox.forbid_processes()
     crew.tend()
-
-
-def _has_room(config: ExtractorConfig) -> bool:
-    """Whether another interpreter leaves room for pictures below `max_memory_mb`, above which the agent ends this."""
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return config.max_memory_mb == 0 or peak_mb < ROOM_SHARE * config.max_memory_mb
 
 
 def _serve_one(

@@ -143,6 +143,18 @@ def test_features_are_the_same_however_many_threads(make_engine: MakeEngine, tes
             np.testing.assert_array_equal(one.features, other.features)
 
 
+def test_the_largest_pictures_are_not_refused_for_their_neighbours(
+    make_engine: MakeEngine, drop: Drop, encode: Callable[..., bytes]
+) -> None:
+    """WebP, whose decoder takes the most memory, as large as is allowed, with four threads in the sandbox."""
+    data = encode(Image.new("RGB", (6200, 4000), (9, 80, 120)), "WEBP")
+    engine = make_engine(extractor=ExtractorConfig(threads=4))
+
+    seen = list(engine.extract(drop(data, number) for number in range(5)))
+
+    assert [one.error for one in seen] == [None] * 5
+
+
 def test_jobs_are_taken_lazily(make_engine: MakeEngine, drop: Drop, photo: bytes) -> None:
     """Never more than the pipeline holds are taken ahead, so a folder of thousands is not opened at once."""
     taken = 0

@@ -478,6 +478,7 @@ def test_arbitrary_bytes_give_a_picture_or_a_reason(magic: bytes, tail: bytes) -
         ("JPEG", (2100, 2000), {}, 2),
         ("JPEG", (96, 64), {"progressive": True}, 1),
         ("PNG", (2100, 2000), {"compress_level": 1}, 1),
+        ("WEBP", (96, 64), {}, 1),
     ],
 )
 def test_large_pictures_are_decoded_one_at_a_time(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from edge_agent.config import PicturesConfig
-from edge_agent.errors import ImageError
+from edge_agent.errors import ImageError, ImageMemoryError
 from edge_agent.ml.augmentation import AugmentationSettings, Variant
 from edge_agent.vision import images, wire
 from edge_agent.vision.images import DecodedImage
@@ -135,6 +135,18 @@ def test_a_refused_picture_is_refused_once(path: Path) -> None:
         ("the picture is damaged", True, None)
     }
     assert len(decoder.seen) == 1
+
+
+def test_a_picture_without_memory_for_it_is_tried_again(path: Path) -> None:
+    """What was short then may not be short later: it is no fault of the picture, which is read anew."""
+    decoder = Decoder()
+    decoder.troubles = [ImageMemoryError("there is not enough memory to decode it")]
+    one = looks(decoder)
+
+    first, second = (one.look(*asked(path, variant=variant)) for variant in (None, *COPIES[:1]))
+
+    assert (first.error, first.permanent) == ("there is not enough memory to decode it", False)
+    assert second.error is None
 
 
 def test_the_disks_trouble_is_not_remembered(path: Path) -> None:

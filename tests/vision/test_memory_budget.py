@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 
+import numpy as np
 import pytest
 
 from edge_agent.config import ExtractorConfig
-from edge_agent.vision.memory_budget import LOOKS, resident_bytes
+from edge_agent.vision.memory_budget import LOOKS, OwnRoom, resident_bytes
 
 SMALL = ExtractorConfig(delegate="cpu", max_memory_mb=10)
 """Less than any process has: what counts is half as much again as a fresh one."""
@@ -45,6 +47,23 @@ def test_without_a_limit_or_a_leak_the_process_stays(make_engine, drop, photo, c
 
     assert all(one.error is None for one in engine.extract(jobs))
     assert engine.restarts == 0
+
+
+@pytest.mark.parametrize(("max_mb", "room"), [(0, True), (100_000, True), (1, True)])
+def test_a_fresh_process_has_room(max_mb, room):
+    """Without a limit, far from it, and also above it, where half as much again is allowed."""
+    assert OwnRoom(max_mb)() is room
+
+
+def test_room_is_used_up_and_comes_back():
+    """What counts is the memory that the process has now, not what it had once."""
+    own = OwnRoom(1.0)
+    kept = np.ones(resident_bytes(os.getpid()), dtype=np.uint8)
+    full = own()
+    del kept
+
+    assert full is False
+    assert own() is True
 
 
 def test_a_process_that_is_gone_takes_nothing():
