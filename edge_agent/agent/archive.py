@@ -24,6 +24,9 @@ from edge_agent.vision.picture_metadata import private_parts, without_metadata
 
 DIGEST_PART = 16
 
+_NAMED = re.compile(rf"-([0-9a-f]{{{DIGEST_PART}}})(?:\.[A-Za-z0-9]{{1,5}})?\Z")
+"""What a stored name ends with. Its stem may have dots of its own and it may have no suffix, so not `Path.stem`."""
+
 _READ_BYTES = 16 << 20
 """A larger file is mapped, not read: who makes a mapped file shorter ends the process that looks at it."""
 
@@ -144,7 +147,7 @@ class Archive:
         """
         top = self._home.archive_folder.relative_to(self._home.path)
         there = {f"{top}/{label}/{name}" for label, name in self._names()}
-        parts = {name.rpartition(".")[0][-DIGEST_PART:] or name[-DIGEST_PART:] for name in there}
+        parts = set(map(_digest_part, there))
         return [
             digest for digest, path in places if path and path not in there and digest[:DIGEST_PART] in parts
         ]
@@ -164,7 +167,7 @@ class Archive:
         """Remove every copy of these pictures, wherever a crash may have left one; the archive is read once."""
         parts = {digest[:DIGEST_PART] for digest in digests}
         remove_files(
-            path for path in self._home.archive_folder.glob("*/*") if path.stem[-DIGEST_PART:] in parts
+            path for path in self._home.archive_folder.glob("*/*") if _digest_part(path.name) in parts
         )
 
     def clean(self) -> None:
@@ -172,4 +175,13 @@ class Archive:
         remove_files(self._home.archive_folder.glob(f"*/{TEMPORARY_PREFIX}*"))
 
     def _copies(self, digest: str) -> Iterator[Path]:
-        yield from sorted(self._home.archive_folder.glob(f"*/*-{digest[:DIGEST_PART]}*"))
+        part = digest[:DIGEST_PART]
+        found = self._home.archive_folder.glob(f"*/*-{part}*")
+        # A picture that came out of an archive has the digest it had there in its stem.
+        yield from sorted(path for path in found if _digest_part(path.name) == part)
+
+
+def _digest_part(name: str) -> str:
+    """The part of its digest that a stored file's name carries; empty for a name that is not one of `stored_path`."""
+    found = _NAMED.search(name)
+    return found[1] if found else ""

@@ -146,6 +146,36 @@ def test_removal_takes_every_copy_and_nothing_else(archive: Archive, tmp_path: P
     assert [path for path in folder.rglob("*") if path.is_file()] == [other]
 
 
+@pytest.mark.parametrize("name", ["my.photo.jpg (1)", "my.photo.png", "v1.2", "cat", "a.b.c.d"])
+def test_whatever_its_name_a_picture_is_removed_and_seen_elsewhere(
+    archive: Archive, tmp_path: Path, name: str
+) -> None:
+    """Dots in the stem and a suffix that is not kept do not hide the digest at the name's end."""
+    place = archive.stored_path("cat", name, DIGEST)
+    lying = write(tmp_path / "home" / place)
+    elsewhere = archive.path_under(sample(place), "dog")
+
+    assert archive.agree([(DIGEST, elsewhere)]) == [DIGEST]
+    assert archive.agree([(DIGEST, place)]) == []
+    assert archive.find(sample(elsewhere)) == lying
+    archive.remove([DIGEST])
+    assert not lying.exists()
+
+
+def test_a_picture_with_the_digest_of_another_in_its_stem_is_not_that_other(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """One that was copied out of an archive, changed and dropped again is neither taken for the first nor removed."""
+    first = archive.stored_path("cat", "cat.jpg", DIGEST)
+    changed = write(tmp_path / "home" / archive.stored_path("dog", Path(first).name, "cd" * 32))
+
+    assert archive.find(sample(first)) is None
+    write(tmp_path / "home" / first)
+    archive.settle(sample(first))
+    archive.remove([DIGEST])
+    assert changed.exists()
+
+
 def test_interrupted_copies_are_cleaned_away(archive: Archive, tmp_path: Path) -> None:
     """Half-written files of the agent's own go at start; pictures stay."""
     folder = tmp_path / "home" / "archive" / "cat"
