@@ -1,4 +1,4 @@
-"""This is where it is measured what grows with the number of samples: start, status, prediction, ten pictures more.
+"""This is where it is measured what grows with the number of samples: start, status, prediction, intake, update.
 
 Samples are made of the features of drawn pictures, each a little changed; the daemon, its engine and the ten
 pictures are real.
@@ -10,10 +10,12 @@ import hashlib
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.answering import taken
 from benchmarks.at_rest import PROMISED_PEAK_MB, memory
 from benchmarks.living import Daemon
 from benchmarks.memory import Watch
@@ -29,6 +31,7 @@ from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.preprocessing import load_card
 
 MORE = 10
+QUESTIONS = 10
 BATCH = 500
 PATTERNS = 211
 PER_LABEL = 8
@@ -37,6 +40,33 @@ PROMISED_READY_SECONDS = 2.0
 PROMISED_TEN_SECONDS = 1.0
 SETTLE_SECONDS = Config().drop_folder.settle_seconds
 """A file is taken as whole when it held still this long; the daemon has the default."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Ten pictures more, from the last rename on."""
+
+    stored: float
+    """Seconds until the last of them had left the drop folder, which it does once its features are committed."""
+    published: float
+    """Seconds until the version that learned from them answered."""
+    processor: float
+    """Processor seconds of it all."""
+    written: int
+    """Bytes."""
+
+    @property
+    def rate(self) -> float:
+        """Pictures stored in a second, from the moment at which the last file had held still long enough."""
+        return MORE / (self.stored - SETTLE_SECONDS)
+
+    @property
+    def settled(self) -> float:
+        """Seconds from that moment to the new version.
+
+        From the last rename on nothing changed, so what the agent takes to notice a file, and to look again, counts.
+        """
+        return self.published - SETTLE_SECONDS
 
 
 class Seen:
@@ -79,7 +109,8 @@ class Seen:
 def growth(setting: Setting) -> Iterator[Row]:
     """Rows for each number of samples, and how the last compares with the first."""
     seen = Seen(setting.place("growth") / "drawn")
-    ten: dict[int, list[float]] = {}
+    asked: dict[int, list[float]] = {}
+    ten: dict[int, list[Turn]] = {}
     for count in setting.sizes.samples:
         home = setting.place("growth") / f"home-{count}"
         seen.fill(home, count)
@@ -106,32 +137,57 @@ def growth(setting: Setting) -> Iterator[Row]:
                 note=f"of the processor {statistics.median(processors):.2f} s",
             )
             yield status(daemon, count)
-            ten[count], busy, wrote = more(setting, daemon, count)
-        yield Row(
-            f"ten pictures more at {count:,}",
-            "s",
-            settled(ten[count]),
-            "promised, last byte settled to published",
-            [PROMISED_TEN_SECONDS],
-            1.0,
-            note=f"of the processor {busy:.2f} s, written {wrote / 1e6:.1f} MB",
-        )
-        yield Row(
-            f"ten more at {count:,}, from the rename on",
-            "s",
-            ten[count],
-            note=f"{SETTLE_SECONDS:g} s of it until a file counts as settled (drop_folder.settle_seconds)",
-        )
+            asked[count] = questions(setting, daemon, count)
+            ten[count] = more(setting, daemon, count)
+        yield Row(f"one prediction at {count:,}", "ms", asked[count])
+        yield from of_ten(count, ten[count])
     few, many = min(ten), max(ten)
     if few != many:
-        middle = statistics.median(settled(ten[few]))
+        yield from compared(few, many, asked, ten)
+
+
+def of_ten(count: int, turns: list[Turn]) -> Iterator[Row]:
+    """Rows of ten pictures more, at so many samples."""
+    busy = statistics.median(turn.processor for turn in turns)
+    wrote = statistics.median(turn.written for turn in turns)
+    yield Row(
+        f"intake at {count:,}",
+        "/s",
+        [turn.rate for turn in turns],
+        note=f"{MORE} pictures, from settled to stored",
+    )
+    yield Row(
+        f"ten pictures more at {count:,}",
+        "s",
+        [turn.settled for turn in turns],
+        "promised, last byte settled to published",
+        [PROMISED_TEN_SECONDS],
+        1.0,
+        note=f"of the processor {busy:.2f} s, written {wrote / 1e6:.1f} MB",
+    )
+    yield Row(
+        f"ten more at {count:,}, from the rename on",
+        "s",
+        [turn.published for turn in turns],
+        note=f"{SETTLE_SECONDS:g} s of it until a file counts as settled (drop_folder.settle_seconds)",
+    )
+
+
+def compared(few: int, many: int, asked: dict[int, list[float]], ten: dict[int, list[Turn]]) -> Iterator[Row]:
+    """Rows of the most samples against the fewest; only for the update a ratio was promised."""
+    for name, unit, of_many, of_few, target in (
+        ("one prediction", "ms", asked[many], asked[few], None),
+        ("intake", "/s", [turn.rate for turn in ten[many]], [turn.rate for turn in ten[few]], None),
+        ("ten more", "s", [turn.settled for turn in ten[many]], [turn.settled for turn in ten[few]], 1.3),
+    ):
         yield Row(
-            f"ten more, {many:,} against {few:,}",
-            "s",
-            settled(ten[many]),
-            f"the time at {few:,}",
-            [middle],
-            1.3,
+            f"{name}, {many:,} against {few:,}",
+            unit,
+            of_many,
+            f"the {'rate' if unit == '/s' else 'time'} at {few:,}",
+            [statistics.median(of_few)],
+            target,
+            note="" if target else "nothing promised",
         )
 
 
@@ -156,28 +212,33 @@ def at_rest(daemon: Daemon) -> bool:
     )
 
 
-def settled(found: list[float]) -> list[float]:
-    """Seconds from the moment at which the last file had held still long enough.
+def questions(setting: Setting, daemon: Daemon, count: int) -> list[float]:
+    """Milliseconds of one question each about pictures that are not stored; the first ones are not counted."""
+    drawn = write_pictures(setting.place("growth") / f"asked-{count}", QUESTIONS // len(LABELS), seed=5)
+    paths = [path for files in drawn.values() for path in files]
+    client = daemon.client()
+    for path in paths[:2]:
+        client.predict(path)
+    return [taken(client.predict, path) for path in paths]
 
-    From the last rename on nothing changed, so what the agent takes to notice a file, and to look again, counts.
-    """
-    return [seconds - SETTLE_SECONDS for seconds in found]
 
-
-def more(setting: Setting, daemon: Daemon, count: int) -> tuple[list[float], float, float]:
-    """Seconds from the last of ten pictures in the drop folder to the new version, each turn; processor, bytes."""
-    found, busy, wrote = [], [], []
+def more(setting: Setting, daemon: Daemon, count: int) -> list[Turn]:
+    """Put ten pictures into the drop folder and wait for the version that learned from them, again and again."""
+    turns = []
     for turn in range(setting.sizes.turns):
         drawn = setting.place("growth") / f"more-{count}-{turn}"
         paths = write_pictures(drawn, MORE // len(LABELS), seed=count + 17 * turn + 2)
         before, used, bytes_before = daemon.pointer(), daemon.processor(), daemon.written()
-        for label, files in paths.items():
-            for path in files:
-                path.rename(daemon.home / "drop" / label / f"{turn}-{path.name}")
-        found.append(
-            daemon.until(lambda: daemon.pointer() != before, "publish", PATIENCE_SECONDS)  # noqa: B023
-        )
-        busy.append(daemon.processor() - used)
-        wrote.append(daemon.written() - bytes_before)
+        moved = [
+            path.rename(daemon.home / "drop" / label / f"{turn}-{path.name}")
+            for label, files in paths.items()
+            for path in files
+        ]
+        begin = time.perf_counter()
+        daemon.until(lambda: not any(path.exists() for path in moved), "store", PATIENCE_SECONDS)  # noqa: B023
+        stored = time.perf_counter() - begin
+        daemon.until(lambda: daemon.pointer() != before, "publish", PATIENCE_SECONDS)  # noqa: B023
+        published = time.perf_counter() - begin
+        turns.append(Turn(stored, published, daemon.processor() - used, daemon.written() - bytes_before))
         daemon.until(lambda: at_rest(daemon), "come to rest")
-    return found, statistics.median(busy), statistics.median(wrote)
+    return turns

@@ -1,4 +1,7 @@
-"""This is where versions are published while many ask: each answer is of a version that was current meanwhile."""
+"""This is where versions are published while many ask: each answer is of a version that was current meanwhile.
+
+And it is that version's: each version is asked by its number afterwards, about the same pictures.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import io
 import random
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Self
 
 from PIL import Image
@@ -23,8 +27,16 @@ CLIENTS = 3
 """Threads that ask at once."""
 AT_ONCE = 25
 """Pictures of a question; every fourth question is about one."""
+COMPARED = 5
+"""About the first so many of them each version is asked again, by its number."""
+ALIKE = 1e-6
+"""Probabilities that differ by no more are the same ones: what is left of float32, whatever shares a question."""
 SIZE = (96, 72)
 LABELS = ("blue", "red")
+
+
+Said = Sequence[Mapping[str, float]]
+"""The probability of each label, for each of the pictures that are asked about again."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,10 @@ class Asked:
     end: float
     version: int | None
     error: str
+    picture: int = 0
+    """Which of the pictures it is about."""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """What it said; kept of the pictures that are asked about again."""
 
 
 def picture(label: str, seed: int) -> bytes:
@@ -81,12 +97,19 @@ class Clients:
             pictures = self._pictures if turn % 4 else self._pictures[:1]
             begin = time.monotonic()
             try:
-                found = [(one.version, one.error or "") for one in client.predict_all(pictures)]
+                found = [
+                    (one.version, one.error or "", number, one.probabilities if number < COMPARED else {})
+                    for number, one in enumerate(client.predict_all(pictures))
+                ]
             except EdgeAgentError as error:
-                found = [(None, str(error))] * len(pictures)
+                found = [(None, str(error), number, {}) for number in range(len(pictures))]
             end = time.monotonic()
             with self._lock:
                 self.answers += [Asked(begin, end, *one) for one in found]
+
+    def again(self, client: Client, version: int) -> Said:
+        """What a version says of the first pictures when it is asked by its number."""
+        return [one.probabilities for one in client.predict_all(self._pictures[:COMPARED], version=version)]
 
 
 def stale(answers: list[Asked], begun: dict[int, float], ended: dict[int, float]) -> int:
@@ -103,6 +126,26 @@ def stale(answers: list[Asked], begun: dict[int, float], ended: dict[int, float]
     )
 
 
+def alike(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether two answers have the same labels and probabilities."""
+    return one.keys() == other.keys() and all(abs(one[label] - other[label]) <= ALIKE for label in one)
+
+
+def borrowed(answers: list[Asked], said: Mapping[int, Said]) -> list[bool]:
+    """Of each answer that can be compared, whether it is not what the version it names says when asked by number."""
+    return [
+        not alike(one.probabilities, said[one.version][one.picture])
+        for one in answers
+        if one.probabilities and one.version is not None and one.version in said
+    ]
+
+
+def told_apart(said: Mapping[int, Said]) -> int:
+    """How many versions say something else than the one before of some picture; others could not be mistaken."""
+    numbers = sorted(said)
+    return sum(not all(map(alike, said[before], said[after])) for before, after in pairwise(numbers))
+
+
 def swap(setting: Setting) -> Iterator[Row]:
     """Rows of many predictions while versions follow each other."""
     sizes = setting.sizes
@@ -116,6 +159,7 @@ def swap(setting: Setting) -> Iterator[Row]:
         teacher = daemon.client()
         before, seen = time.monotonic(), daemon.pointer()
         begun, ended = {int(seen): before - 3600.0}, {}
+        said: dict[int, Said] = {}
         with Clients(daemon, sizes.predictions) as clients:
             for number in range(sizes.publishes):
                 for label in LABELS:
@@ -132,6 +176,9 @@ def swap(setting: Setting) -> Iterator[Row]:
                 for one in range(max(begun) + 1, version + 1):
                     begun[one] = asked
                     ended[one - 1] = now
+                    # At once, because older versions are pruned; it is read from its folder, not the one that serves.
+                    said[one - 1] = clients.again(teacher, one - 1)
+            said[version] = clients.again(teacher, version)
         answers = clients.answers
         seconds = max(one.end for one in answers) - min(one.begin for one in answers)
     count = len(answers)
@@ -143,4 +190,10 @@ def swap(setting: Setting) -> Iterator[Row]:
     yield Row("errors while versions change", "answers", [float(failed)], "promised", [0.0], note=note)
     wrong = stale([one for one in answers if not one.error], begun, ended)
     yield Row("answers of no current version", "answers", [float(wrong)], "promised", [0.0])
+    others = borrowed(answers, said)
+    note = (
+        f"{len(others):,} compared with what {len(said)} versions say by number;"
+        f" {told_apart(said)} of {len(said) - 1} differ from the one before"
+    )
+    yield Row("answers of another version", "answers", [float(sum(others))], "promised", [0.0], note=note)
     yield Row("predictions while versions change", "/s", [count / seconds], note=f"in {seconds:.0f} s")

@@ -109,6 +109,78 @@ def test_an_answer_of_no_current_version_is_found(table):
     assert (stale(fine, begun, ended), stale(bad, begun, ended)) == (0, 4)
 
 
+def test_an_answer_that_another_version_gave_is_found(table):
+    """Equal but for what float32 leaves is its own; another probability, label or version's answer is not."""
+    from benchmarks.swap import Asked, borrowed
+
+    said = {
+        1: [{"blue": 0.9, "red": 0.1}, {"blue": 0.2, "red": 0.8}],
+        2: [{"blue": 0.8, "red": 0.2}, {"blue": 0.2, "red": 0.8}],
+    }
+    own = [
+        Asked(0.0, 1.0, 1, "", 0, {"red": 0.1, "blue": 0.9}),
+        Asked(0.0, 1.0, 1, "", 0, {"blue": 0.9 - 5e-7, "red": 0.1 + 5e-7}),
+        Asked(0.0, 1.0, 2, "", 1, {"blue": 0.2, "red": 0.8}),
+    ]
+    others = [
+        Asked(0.0, 1.0, 2, "", 0, {"blue": 0.9, "red": 0.1}),
+        Asked(0.0, 1.0, 1, "", 0, {"blue": 0.9 - 2e-6, "red": 0.1 + 2e-6}),
+        Asked(0.0, 1.0, 1, "", 1, {"blue": 0.9, "red": 0.1}),
+        Asked(0.0, 1.0, 1, "", 0, {"blue": 0.9, "red": 0.1, "green": 0.0}),
+    ]
+
+    assert (borrowed(own, said), borrowed(others, said)) == ([False] * 3, [True] * 4)
+
+
+def test_what_cannot_be_compared_is_not_counted(table):
+    """Answers about other pictures were not kept, errors say nothing, and a version may be gone."""
+    from benchmarks.swap import Asked, borrowed
+
+    said = {1: [{"blue": 0.9, "red": 0.1}]}
+    unknown = [
+        Asked(0.0, 1.0, 1, "", 7),
+        Asked(0.0, 1.0, None, "unreadable"),
+        Asked(0.0, 1.0, 2, "", 0, {"blue": 0.9, "red": 0.1}),
+    ]
+
+    assert borrowed(unknown, said) == []
+
+
+def test_versions_that_answer_alike_are_not_told_apart(table):
+    """3 says of both pictures what 2 said; 2 differs from 1 in one picture, and that is enough."""
+    from benchmarks.swap import told_apart
+
+    first, second = {"blue": 0.9, "red": 0.1}, {"blue": 0.8, "red": 0.2}
+
+    assert told_apart({3: [first, second], 1: [first, first], 2: [first, second]}) == 1
+
+
+def test_the_time_in_which_a_file_settles_is_not_counted(table):
+    """Ten pictures that were stored a quarter of a second after they had settled are forty in a second."""
+    from benchmarks.growth import SETTLE_SECONDS, Turn
+
+    turn = Turn(SETTLE_SECONDS + 0.25, SETTLE_SECONDS + 0.75, 0.3, 4_000)
+
+    assert (turn.rate, turn.settled) == (pytest.approx(40.0), pytest.approx(0.75))
+
+
+def test_the_most_samples_are_compared_with_the_fewest(table):
+    """A row of predictions, of intake and of the update; only the last has a target."""
+    from benchmarks.growth import SETTLE_SECONDS, Turn, compared
+
+    ten = {
+        10: [Turn(SETTLE_SECONDS + 0.1, SETTLE_SECONDS + 0.5, 0.3, 4_000)],
+        90: [Turn(SETTLE_SECONDS + 0.2, SETTLE_SECONDS + 0.6, 0.3, 4_000)],
+    }
+    rows = list(compared(10, 90, {10: [4.0], 90: [5.0]}, ten))
+
+    assert [row.name for row in rows] == [
+        f"{one}, 90 against 10" for one in ("one prediction", "intake", "ten more")
+    ]
+    assert [row.ratio for row in rows] == [pytest.approx(one) for one in (1.25, 0.5, 1.2)]
+    assert [row.reached for row in rows] == [None, None, True]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_one_command_measures_everything(tmp_path):
@@ -152,9 +224,18 @@ def test_one_command_measures_everything(tmp_path):
     assert found["machine"]["cores"] >= 1
     rows = {row["name"]: row for row in found["rows"]}
     assert {"intake, VGA", "edge-agent --help", "idle memory", "ten pictures more at 60"} <= set(rows)
-    for name in ("errors while versions change", "answers of no current version"):
+    assert {"one prediction at 60", "intake at 60"} <= set(rows)
+    for name in (
+        "errors while versions change",
+        "answers of no current version",
+        "answers of another version",
+    ):
         assert rows[name]["figure"] == 0, rows[name]
     assert "2 publishes, 3 versions answered" in rows["errors while versions change"]["note"]
+    note = rows["answers of another version"]["note"]
+    assert note.endswith("compared with what 3 versions say by number; 2 of 2 differ from the one before"), (
+        note
+    )
     for row in found["rows"]:
         assert row["figures"] or row["missing"].startswith("the kernel counts no writes"), row
         assert row["name"] in done.stdout
