@@ -169,9 +169,11 @@ class ControlSocket:
         reply = _Reply(connection, request)
         self._agent.ask(request)
         while not reply.ready.wait(LOOK_SECONDS):
-            if not _listens(connection):
-                return
-            if self._closing.is_set() and reply.claim():
+            gone = not _listens(connection)
+            # Whoever leaves closes the descriptor: not while the agent's thread may be sending.
+            if (gone or self._closing.is_set()) and reply.claim():
+                if gone:
+                    return
                 raise NotAnsweredError("the agent stopped before it could answer")
         reply.finish()
 
@@ -206,18 +208,24 @@ class _Reply:
         """The agent's thread: it must not wait for a client, nor fail because of one."""
         if not self.claim():
             return
-        if self._at_once:
-            self._rest = _line(made)
-            if len(self._rest) <= AT_ONCE_BYTES:
-                with suppress(OSError):  # the client's thread finds out
-                    self._rest = self._rest[self._connection.send(self._rest, socket.MSG_DONTWAIT) :]
-        self.ready.set()
+        try:
+            if self._at_once:
+                self._rest = _line(made)
+                if len(self._rest) <= AT_ONCE_BYTES:
+                    with suppress(OSError):  # the client's thread finds out
+                        # A socket with a timeout would wait in `send`, whatever its flags; its descriptor never does.
+                        self._rest = self._rest[os.write(self._connection.fileno(), self._rest) :]
+        finally:
+            self.ready.set()
 
 
 def _listens(connection: socket.socket) -> bool:
     """Whether the other side is still there; a client that has asked says nothing more, so an end is all to be read."""
     readable, _, _ = select.select([connection], [], [], 0)
-    return not readable or connection.recv(1, socket.MSG_PEEK) != b""
+    try:
+        return not readable or connection.recv(1, socket.MSG_PEEK) != b""
+    except OSError:
+        return False
 
 
 def _receive(connection: socket.socket) -> Request | None:
@@ -244,9 +252,12 @@ def _receive(connection: socket.socket) -> Request | None:
 def _line(made: Future[Any]) -> bytes:
     """An answer, or why there is none, as it travels."""
     error = made.exception()
-    if isinstance(error, EdgeAgentError):
-        return _told(error)
-    return json.dumps({"result": made.result()}).encode() + b"\n"
+    if error is None:
+        try:
+            return json.dumps({"result": made.result()}).encode() + b"\n"
+        except (TypeError, ValueError, RecursionError) as unfit:
+            error = EdgeAgentError(f"the answer cannot be sent: {unfit}")
+    return _told(error if isinstance(error, EdgeAgentError) else EdgeAgentError(f"it failed: {error!r}"))
 
 
 def _told(error: EdgeAgentError) -> bytes:

@@ -200,10 +200,11 @@ class Learning:
     def unlearn(self, sequences: Collection[int]) -> None:
         """Let nothing come of an update that learns from something removed now, nor say what it was about.
 
-        Its features are taken out of the sums as long as they are there. Raises `StoreError` when the disk
-        refuses.
+        Its features are taken out of the sums as long as they are there, and what is remembered of judgements is let
+        go: it names samples. Raises `StoreError` when the disk refuses.
         """
         self._last = None
+        self._recollection = Recollection()
         if self._running:
             self._running.outdated = True
             self._running.task.cancel()

@@ -15,7 +15,7 @@ from edge_agent.errors import UserError
 GUESTS_MAY = ("predict", "status", "versions")
 """What members of the group are answered."""
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid; ids have no sign
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; Python has no name for it
 _MOST_BYTES = 1024  # as much as Python reads of an option: 256 groups
 

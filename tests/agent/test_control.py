@@ -10,11 +10,13 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from edge_agent.agent import control as control_module
 from edge_agent.agent.asking import session
 from edge_agent.agent.calling import ask_socket, is_running
 from edge_agent.agent.client import connect
@@ -280,3 +282,120 @@ def test_a_place_is_given_back(running: Bench) -> None:
     agent = connect(running.home)
     for _ in range(MAX_CONNECTIONS + 1):
         assert agent.status()["state"] == "ok"
+
+
+def test_a_full_socket_is_not_waited_for() -> None:
+    """Whatever was sent to a client before, the agent's thread leaves to the client's what does not fit at once."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                ours.send(b" " * 4096)
+        ours.settimeout(600)
+        request = Request("predict")
+        reply = _Reply(ours, request)
+        threading.Thread(target=request.reply.set_result, args=([],), daemon=True).start()
+        assert reply.ready.wait(60), "the agent's thread waits for the client"
+
+
+@pytest.mark.parametrize("answer", [{1, 2}, ZeroDivisionError("of a plugin")])
+def test_an_answer_that_cannot_be_told_is_an_error(answer: object) -> None:
+    """Its client is told so, and holds no thread and no place for it."""
+    ours, theirs = socket.socketpair()
+    request = Request("status")
+    reply = _Reply(ours, request)
+    if isinstance(answer, Exception):
+        request.reply.set_exception(answer)
+    else:
+        request.reply.set_result(answer)
+    assert reply.ready.is_set()
+    with ours:
+        reply.finish()
+    with theirs, theirs.makefile("rb") as lines:
+        assert json.loads(lines.read())["error"] == "EdgeAgentError"
+
+
+def test_a_line_that_fails_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the memory for an answer is missing its client's thread goes on."""
+
+    def fail(_made: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(control_module, "_line", fail)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        request = Request("status")
+        reply = _Reply(ours, request)
+        request.reply.set_result({})
+        assert reply.ready.is_set()
+
+
+class _Asked:
+    """In place of an agent: it keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.request: Request | None = None
+        self.heard = threading.Event()
+
+    def ask(self, request: Request) -> None:
+        """To be answered by the test."""
+        self.request = request
+        self.heard.set()
+
+
+@pytest.fixture
+def conversation(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[_Asked, threading.Thread, socket.socket]]:
+    """An agent that was asked for its status, the thread of its client, and the client's end of the connection."""
+    monkeypatch.setattr(control_module, "LOOK_SECONDS", 0.01)
+    asked, (ours, theirs) = _Asked(), socket.socketpair()
+    ours.settimeout(60)
+    control = ControlSocket(Home(bench.home), asked)  # type: ignore[arg-type]
+    theirs.sendall(b'{"name": "status", "arguments": {}}\n')
+    peer = control_module.Peer(ours, -1)
+    thread = threading.Thread(target=control._converse, args=(ours, peer))
+    thread.start()
+    assert asked.heard.wait(60)
+    with ours, theirs:
+        yield asked, thread, theirs
+
+
+def test_nothing_is_sent_to_who_left(conversation: tuple[_Asked, threading.Thread, socket.socket]) -> None:
+    """Its descriptor may be another client's by then."""
+    asked, thread, theirs = conversation
+    theirs.shutdown(socket.SHUT_WR)
+    thread.join(timeout=60)
+    assert asked.request is not None
+    asked.request.reply.set_result({})
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+
+
+def test_a_descriptor_is_kept_while_it_is_sent_to(
+    conversation: tuple[_Asked, threading.Thread, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that leaves while the agent's thread answers it is waited for by its own thread."""
+    asked, thread, theirs = conversation
+    sending, go = threading.Event(), threading.Event()
+
+    def slow(_made: object) -> bytes:
+        sending.set()
+        go.wait(60)
+        return b"{}\n"
+
+    monkeypatch.setattr(control_module, "_line", slow)
+    assert asked.request is not None
+    answering = threading.Thread(target=asked.request.reply.set_result, args=({},))
+    answering.start()
+    assert sending.wait(60)
+    theirs.shutdown(socket.SHUT_WR)
+    thread.join(timeout=0.5)
+    held = thread.is_alive()
+    go.set()
+    for one in (answering, thread):
+        one.join(timeout=60)
+    assert held
+    assert theirs.recv(3) == b"{}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from edge_agent.agent.learned import Learned
 from edge_agent.agent.opinions import UnsoundError
 from edge_agent.agent.publishing import probabilities
 from edge_agent.agent.recollection import Answers, Recollection
+from edge_agent.agent.requests import Request
 from edge_agent.ml.model import MLModel
 from edge_agent.store.registry import Version
 from edge_agent.store.training_set import TrainingSet
@@ -116,3 +119,18 @@ def test_what_it_learned_is_the_same_from_memory_and_from_its_file(taught: Any) 
     assert len(recollection.learned_by(None)) == 0
     (version.path / "samples.bin").write_text("[]")
     assert len(Recollection().learned_by(version)) == 0
+
+
+def test_forgetting_lets_go_of_it(bench: Bench) -> None:
+    """What a version learned and said of samples does not stay in memory once one of them is forgotten."""
+    agent = bench.open()
+    for word in ("cat", "dog"):
+        drop_texts(bench.drop, word, [f"{word} {number}" for number in range(20)])
+    bench.settle()
+    learning = agent._open_stages.learning
+    kept = [weakref.ref(one) for one in (learning._recollection, learning._recollection._published) if one]
+    assert len(kept) == 2
+    request = Request("forget", {"digest": bench.ask("samples")[0]["digest"]})
+    agent.answer(request)
+    gc.collect()
+    assert [one() for one in kept] == [None, None]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import stat
+import struct
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,7 +22,7 @@ from edge_agent.agent.client import Client
 from edge_agent.agent.control import MAX_GUESTS, ControlSocket
 from edge_agent.agent.home import Home
 from edge_agent.agent.requests import QUESTIONS
-from edge_agent.agent.rights import GUESTS_MAY
+from edge_agent.agent.rights import GUESTS_MAY, Peer
 from edge_agent.testing import drop_texts
 from tests.agent.conftest import Bench
 
@@ -150,3 +152,15 @@ def test_guests_leave_places_for_the_owner(home: Path) -> None:
         os.close(fd)
 
     assert told.startswith("NotAnsweredError: too many of its group"), told
+
+
+@pytest.mark.parametrize(("user", "group"), [(SOMEBODY, 3_000_000_000), (3_000_000_000, GROUP)])
+def test_ids_have_no_sign(user: int, group: int) -> None:
+    """Users and groups beyond two thousand million, as directories and containers give them, are known as well."""
+
+    class Connection:
+        def getsockopt(self, _level: int, option: int, _size: int) -> bytes:
+            return struct.pack("iII", 1, user, group) if option == socket.SO_PEERCRED else b""
+
+    peer = Peer(cast(socket.socket, Connection()), group)
+    assert (peer.is_owner, peer.is_guest) == (False, True)
