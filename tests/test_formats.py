@@ -1,8 +1,9 @@
 """State directories that older agents wrote: each format that ever was is kept as files and opened here.
 
 `fixtures/formats/1` is what an agent on text pictures left: database, archive, versions with their packages, and beside
-them a small file of sums, all of format 1, the only one there ever was.  When a format changes its files get a folder
-of their own beside it, written by the last agent that wrote them so, and the old folder stays as it is.
+them a small file of sums, all of format 1.  `fixtures/formats/2` has versions of format 2, whose samples are no
+JSON any more; all else in it is of format 1.  When a format changes its files get a folder of their own beside
+these, written by an agent that writes them so, and the old folders stay as they are.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge_agent.agent.learned import learned_samples
 from edge_agent.errors import StoreError
 from edge_agent.ml.package import FORMAT as PACKAGE_FORMAT
 from edge_agent.store import rows
 from edge_agent.store.database import Database
 from edge_agent.store.manifest import FORMAT as MANIFEST_FORMAT
+from edge_agent.store.registry import VersionRegistry
 from edge_agent.store.samples import SampleStore
 from edge_agent.store.sums_file import FORMAT as SUMS_FORMAT
 from edge_agent.store.sums_file import UNREADABLE, read_sums
@@ -32,17 +36,28 @@ NEXT = (rows.FORMAT_1, "ALTER TABLE updates ADD COLUMN place TEXT NOT NULL DEFAU
 BROKEN = (rows.FORMAT_1, "ALTER TABLE updates ADD COLUMN place TEXT;\nALTER TABLE nothing ADD COLUMN x")
 
 
+@pytest.fixture(name="kept")
+def _kept() -> str:
+    """The folder whose copy is opened: the oldest."""
+    return "1"
+
+
 @pytest.fixture(name="bench")
-def _bench(tmp_path: Path) -> Iterator[AgentBench]:
-    """An agent whose state directory is a copy of the oldest one."""
+def _bench(tmp_path: Path, kept: str) -> Iterator[AgentBench]:
+    """An agent whose state directory is a copy of one that was kept."""
     bench = AgentBench(tmp_path)
-    shutil.copytree(FORMATS / "1", bench.home)
+    shutil.copytree(FORMATS / kept, bench.home)
     yield bench
     bench.close()
 
 
-def test_the_oldest_state_directory_is_opened_and_learned_on(bench: AgentBench) -> None:
+@pytest.mark.parametrize("kept", ["1", "2"])
+def test_every_state_directory_is_opened_and_learned_on(bench: AgentBench) -> None:
     """Samples, versions and answers are there, nothing is damaged, and the next version is the third."""
+    for version in VersionRegistry(bench.home / "models").versions():
+        digests = {path.stem[-16:] for path in bench.home.glob("archive/*/*")}
+        assert {digest[:16] for digest in learned_samples(version)} <= digests
+        assert len(learned_samples(version)) == version.n_samples
     bench.open()
     bench.settle()
     status = bench.ask("status")
@@ -56,10 +71,16 @@ def test_the_oldest_state_directory_is_opened_and_learned_on(bench: AgentBench) 
     assert list(bench.home.glob("*.damaged*")) == []
 
 
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest of the second version in a state directory."""
+    content: dict[str, Any] = json.loads((folder / "models/versions/000002/manifest.json").read_text())
+    return content
+
+
 def test_the_files_kept_are_of_the_format_of_today() -> None:
-    """Whoever raises a format adds a folder with the files of the one before: this fails until then."""
-    folder = FORMATS / "1"
-    manifest = json.loads((folder / "models/versions/000002/manifest.json").read_text())
+    """Whoever raises a format adds a folder with its files: this fails until then."""
+    folder = FORMATS / "2"
+    manifest = manifest_of(folder)
     package = json.loads((folder / "models/versions/000002/model/model.json").read_text())
     with contextlib.closing(
         sqlite3.connect(f"file:{folder / 'agent.db'}?mode=ro&immutable=1", uri=True)
@@ -68,6 +89,14 @@ def test_the_files_kept_are_of_the_format_of_today() -> None:
 
     assert (manifest["format"], package["format"], number) == (MANIFEST_FORMAT, PACKAGE_FORMAT, 1)
     assert SUMS_FORMAT == 1
+    assert "samples.bin" in manifest["files"]
+
+
+def test_what_an_older_agent_would_miss_has_a_number_it_refuses() -> None:
+    """An agent that knows format 1 of versions looks for `samples.json`: only what has it bears that number."""
+    older = manifest_of(FORMATS / "1")
+    assert (older["format"], "samples.json" in older["files"]) == (1, True)
+    assert manifest_of(FORMATS / "2")["format"] > 1
 
 
 def test_sums_of_today_and_of_tomorrow() -> None:

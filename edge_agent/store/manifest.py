@@ -20,7 +20,11 @@ from edge_agent.errors import DamagedError, StoreError
 from edge_agent.store.atomic import translated, write_json
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+"""What is written; in 1, which is read as well, a version named its samples in `samples.json`, since then in
+`samples.bin`."""
+
+_OLDEST = 1
 
 _SELF = "manifest_sha256"
 
@@ -120,10 +124,10 @@ def read_manifest(folder: Path, number: int) -> Manifest:
         raise DamagedError(f"{path}: not the bytes that were written") from None
     if not isinstance(content, dict) or content.pop(_SELF, None) != _sha256_of(content):
         raise DamagedError(f"{path}: not the bytes that were written")
-    if content.get("format") != FORMAT:
+    given = content.get("format")
+    if type(given) is not int or not _OLDEST <= given <= FORMAT:
         raise StoreError(
-            f"{path}: written by another edge_agent (format {content.get('format')}, known is {FORMAT}); "
-            "update edge_agent"
+            f"{path}: written by another edge_agent (format {given}, known is {FORMAT}); update edge_agent"
         )
     try:
         manifest = msgspec.convert(content, Manifest)

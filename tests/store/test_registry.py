@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import DamagedError, DiskFullError, NotFoundError, StoreError
+from edge_agent.store.manifest import FORMAT
 from edge_agent.store.registry import VersionFacts, VersionRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +111,7 @@ class TestPublish:
 
         manifest = json.loads((version.path / "manifest.json").read_text())
         assert sorted(manifest["files"]) == ["head.npz", "model/model.json", "samples.json"]
-        assert manifest["format"] == 1
+        assert manifest["format"] == FORMAT
         assert version.accuracy is None
         assert registry.current() == version
 
@@ -334,16 +335,17 @@ class TestDamage:
         assert three.current().number == 3
         assert three.damage == []
 
-    def test_newer_format_is_no_damage(self, three):
+    @pytest.mark.parametrize("number", [FORMAT + 1, 0, None, True, "1", 1.0])
+    def test_newer_format_is_no_damage(self, three, number):
         """A version written by a later edge_agent is refused with the advice to update."""
         path = three.get(3).path / "manifest.json"
-        content = json.loads(path.read_text()) | {"format": 2}
+        content = json.loads(path.read_text()) | {"format": number}
         del content["manifest_sha256"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         content["manifest_sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
         path.write_text(json.dumps(content))
 
-        with pytest.raises(StoreError, match=r"format 2, known is 1.*update") as caught:
+        with pytest.raises(StoreError, match=rf"format {number}, known is {FORMAT}.*update") as caught:
             three.verify(3)
 
         assert not isinstance(caught.value, DamagedError)
