@@ -133,7 +133,7 @@ STOREYS = """
     ml.sample_files | ml.diagnosis
     ml.checkpoints
     ml.classifier_metadata | ml.streams | ml.training_progress
-    agent.status | agent.listing | ml.description | ml.features
+    agent.excerpt | agent.status | agent.listing | ml.description | ml.features
     ml.constraints
     ml.exemplars | ml.neighbors
     ml.summed

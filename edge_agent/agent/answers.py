@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,17 @@ class Answers:
         self._stand_in = stand_in
 
     def predict(
-        self, names: Sequence[str], fds: list[int], *, top: int | None = None, version: int | None = None
+        self,
+        names: Sequence[str],
+        fds: list[int],
+        *,
+        top: int | None = None,
+        version: int | None = None,
+        counts: bool = True,
     ) -> list[dict[str, Any]]:
         """Classify open files; `names[i]` is what `fds[i]` is called in the answer.
 
-        Descriptors that are handed to the engine, which closes them, are taken out of `fds`.
+        Descriptors handed to the engine, which closes them, are taken out of `fds`. Only what `counts` is noted.
         """
         number, model, eyes = self._stand_in.looking(version)
         extractions = self._extracted(eyes, names, fds, digest=False)
@@ -90,7 +96,7 @@ class Answers:
                 for one in extractions
             ]
 
-        if version is not None or self._stand_in.trouble:
+        if version is not None or not counts or self._stand_in.trouble:
             return answer(number, model)
         self._incoming.note(rows)
         return self._probation.answer(number, model, rows, answer)
@@ -104,8 +110,7 @@ class Answers:
         fingerprint = self._engine.start().fingerprint
         extractions = self._extracted(self._engine, names, fds)
         model = self._serving.model
-        if model is not None and not same_extractor(model.extractor_fingerprint, fingerprint):
-            model = None
+        seeing = model if model and same_extractor(model.extractor_fingerprint, fingerprint) else None
         return [
             {
                 "path": str(one.key),
@@ -113,7 +118,7 @@ class Answers:
                 "known": self._known(one.digest),
                 "fingerprint": fingerprint,
                 "features": None if one.features is None else encode_features(one.features).hex(),
-                "probabilities": _said(model, one.features),
+                "probabilities": _said(seeing, one.features),
                 "error": one.error,
             }
             for one in extractions
@@ -123,12 +128,7 @@ class Answers:
         self, eyes: Eyes, names: Sequence[str], fds: list[int], *, digest: bool = True
     ) -> list[Extraction]:
         """All files, before the first is classified: a head that raises leaves none half read."""
-
-        def jobs() -> Iterator[tuple[object, int]]:
-            for name in names:
-                yield name, fds.pop(0)
-
-        return list(eyes.extract(jobs(), digest=digest))
+        return list(eyes.extract(((name, fds.pop(0)) for name in names), digest=digest))
 
     def _known(self, digest: str) -> str | None:
         """The label of a stored picture."""

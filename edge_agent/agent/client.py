@@ -95,7 +95,7 @@ class Client:
         return answers
 
     def status(self) -> dict[str, Any]:
-        """What `edge-agent status --json` says."""
+        """What `edge-agent status --json` says; members of the agent's group are told no sentence and no path."""
         return dict(self._ask("status", {}))
 
     def versions(self) -> list[dict[str, Any]]:

@@ -166,6 +166,7 @@ class ControlSocket:
         except UserError:
             request.close_files()
             raise
+        request.guest = peer.is_guest
         reply = _Reply(connection, request)
         self._agent.ask(request)
         while not reply.ready.wait(LOOK_SECONDS):

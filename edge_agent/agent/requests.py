@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from edge_agent.agent.answers import Answers
+from edge_agent.agent.excerpt import excerpt
 from edge_agent.errors import UserError
 
 _T = TypeVar("_T")
@@ -44,12 +45,16 @@ QUESTIONS = (
 
 @dataclass
 class Request:
-    """One thing asked of the agent; `reply` gets the answer or the error, `fds` are closed in any case."""
+    """One thing asked of the agent; `reply` gets the answer or the error, `fds` are closed in any case.
+
+    A `guest` is a member of the agent's group: nothing changes because of the question, and the answer names no file.
+    """
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
     fds: list[int] = field(default_factory=list)
     reply: Future[Any] = field(default_factory=Future)
+    guest: bool = False
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, and let go of the files."""
@@ -70,7 +75,7 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
         case "predict":
             names = given.texts("names", len(request.fds))
             top, version = given.number("top"), given.number("version")
-            return answers.predict(names, request.fds, top=top, version=version)
+            return answers.predict(names, request.fds, top=top, version=version, counts=not request.guest)
         case "versions":
             return answers.versions()
         case "rollback":
@@ -86,7 +91,7 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
         case "forget":
             return answers.forget(digest=given.text("digest"), label=given.text("label"))
         case "status":
-            return status()
+            return excerpt(status()) if request.guest else status()
         case "look":
             return answers.look(given.texts("names", len(request.fds)), request.fds)
         case "extractor":

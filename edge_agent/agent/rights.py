@@ -1,7 +1,8 @@
 """This is where it is decided what whoever asks over the agent's socket may have.
 
 The kernel says who that is. Its own user and root may everything. Whoever belongs to the group of the socket, which is
-that of the state directory, may ask what changes nothing and shows no picture's name: `GUESTS_MAY`.
+that of the state directory, may ask `GUESTS_MAY`: that changes nothing, and the answers name no picture of somebody
+else's (of the status they are told `agent.excerpt.TOLD`; their questions watch no version and are not noted).
 """
 
 from __future__ import annotations

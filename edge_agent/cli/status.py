@@ -28,13 +28,15 @@ def status(settings: Settings, *, as_json: bool) -> None:
 
 
 def _print(settings: Settings, facts: dict[str, Any]) -> None:
+    """Members of the agent's group are told no sentences and no paths; what is not there has no line."""
     rows: list[tuple[str, object]] = [
         ("state", facts["state"] + (f" (process {facts['pid']})" if facts["pid"] else "")),
         ("home", settings.home),
-        (
-            "drop folder",
-            f"{facts['drop_folder']} ({facts['watching']})" if facts["pid"] else facts["drop_folder"],
-        ),
+    ]
+    if "drop_folder" in facts:
+        watched = f" ({facts['watching']})" if facts["pid"] else ""
+        rows.append(("drop folder", facts["drop_folder"] + watched))
+    rows += [
         ("version", _version(facts)),
         ("samples", f"{facts['samples']} in {counted(len(facts['labels']), 'label')}"),
         ("waiting", facts["pending"]),
@@ -42,12 +44,13 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
         ("extractor", facts["extractor"]["name"]),
     ]
     delegate = facts["delegate"]
-    if delegate["fallback_reason"] or delegate["name"] not in (None, "cpu"):
-        why = f", not {delegate['requested']}: {delegate['fallback_reason']}"
-        rows.append(("delegate", f"{delegate['name']}{why if delegate['fallback_reason'] else ''}"))
-    if facts["engine"]["sandbox"]:
+    if delegate.get("fallback_reason") or delegate["name"] not in (None, "cpu"):
+        reason = delegate.get("fallback_reason")
+        why = f", not {delegate['requested']}: {reason}" if reason else ""
+        rows.append(("delegate", f"{delegate['name']}{why}"))
+    if facts["engine"].get("sandbox"):
         rows.append(("sandbox", facts["engine"]["sandbox"]["text"]))
-    rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts["ignored"][:5]]
+    rows += [("ignored", f"{one['path']}: {one['reason']}") for one in facts.get("ignored", [])[:5]]
     if facts["unusable"]:
         rows.append(
             (
@@ -55,26 +58,28 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
                 f"{counted(facts['unusable'], 'sample')} this extractor has not seen and cannot see again",
             )
         )
-    if facts["trouble"]:
+    if facts.get("trouble"):
         rows.append(("trouble", facts["trouble"]))
     if facts["drift"]["changed"]:
-        rows.append(("drift", facts["drift"]["finding"]))
-    if facts["limited"]:
+        rows.append(("drift", facts["drift"].get("finding", "the camera's pictures have changed")))
+    if facts.get("limited"):
         rows.append(("learning waits", facts["limited"]))
     last = facts["last_update"]
     if last:
-        rows.append(("last update", f"{last['state']}: {last['message']}"))
+        rows.append(("last update", _with(last["state"], last.get("message"))))
     back = facts.get("taken_back")
     if back:
         after = f"version {back['instead']} answers again" if back["instead"] else "there is no other version"
-        rows.append(("taken back", f"version {back['version']}: {back['because']}; {after}"))
+        rows.append(("taken back", _with(f"version {back['version']}", back.get("because")) + f"; {after}"))
     refused = facts.get("refused")
     if refused:
-        rows.append(("refused", f"a candidate, on {moment(refused['created'])}: {refused['file']} says why"))
+        where = f"{refused['file']} says why" if "file" in refused else ""
+        rows.append(("refused", _with(f"a candidate, on {moment(refused['created'])}", where)))
     rows += [
         (
             f"plugin {plugin['name']}",
-            f"{counted(plugin['errors'], 'error')}, the last: {plugin['last_error']}",
+            counted(plugin["errors"], "error")
+            + (f", the last: {plugin['last_error']}" if "last_error" in plugin else ""),
         )
         for plugin in facts["plugins"]
         if plugin["errors"]
@@ -85,6 +90,10 @@ def _print(settings: Settings, facts: dict[str, Any]) -> None:
     if facts["labels"]:
         click.echo()
         print_table(("label", "samples"), sorted(facts["labels"].items()))
+
+
+def _with(what: str, why: str | None) -> str:
+    return f"{what}: {why}" if why else what
 
 
 def _version(facts: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge_agent.agent.probation import TIMED
+from edge_agent.agent.requests import Request
 from edge_agent.config import Config, LearningConfig, UpdateConfig
 from edge_agent.errors import MLModelError, NoModelError
 from edge_agent.hookspecs import hookimpl
@@ -352,3 +353,28 @@ def test_probation_outlives_a_restart(bench: Bench, tmp_path: Path) -> None:
     agent._open_stages.store.set_meta("probation", json.dumps([1]))
     start(bench)
     assert bench.ask("status")["probation"] is None
+
+
+def test_guests_watch_nothing(bench: Bench, tmp_path: Path) -> None:
+    """What members of the group ask is not counted, is written nowhere, and has no version taken back."""
+    two_versions(bench)
+    agent = bench.agent
+    assert agent is not None
+    stages = agent._open_stages
+    before = (stages.store.meta("probation"), bench.ask("status")["probation"]["predictions_left"])
+
+    def asked(text: str) -> Request:
+        fd = os.memfd_create("picture")
+        os.pwrite(fd, text.encode(), 0)
+        request = Request("predict", {"names": [""]}, [fd], guest=True)
+        agent.answer(request)
+        return request
+
+    assert asked("cat 99").reply.result()[0]["version"] == 2
+    MoodyHead.mood = "raises"
+    assert "IndexError" in str(asked("cat 98").reply.exception())
+
+    after = (stages.store.meta("probation"), bench.ask("status")["probation"]["predictions_left"])
+    assert after == before
+    assert (bench.ask("status")["version"], list(stages.incoming._ranks)) == (2, [])
+    assert stages.incoming._version is None

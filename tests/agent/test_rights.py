@@ -91,7 +91,8 @@ def test_members_of_the_group_may_ask(home: Path, group: int, groups: tuple[int,
     (answer,) = asked(home, "predict", user=SOMEBODY, group=group, groups=groups)
 
     assert (answer["label"], answer["version"]) == ("dog", 1)
-    assert asked(home, "status", user=SOMEBODY, group=group, groups=groups)["state"] == "ok"
+    status = asked(home, "status", user=SOMEBODY, group=group, groups=groups)
+    assert (status["state"], "drop_folder" in status) == ("ok", False)
 
 
 def test_members_of_the_group_may_change_nothing(home: Path) -> None:

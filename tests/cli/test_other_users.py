@@ -171,11 +171,15 @@ def house(template: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 
 
 def test_members_of_the_group_read_what_the_owner_reads(house: House) -> None:
-    """Of what they may ask, word for word."""
-    lines = [line for command in sorted(GUESTS_COMMANDS) for line in house.lines(command)[:4]]
+    """Of what they may ask, word for word; of the status what names no file."""
+    lines = [line for command in sorted(GUESTS_COMMANDS - {"status"}) for line in house.lines(command)[:4]]
     with house.served():
         as_guest = house.said(lines, user=SOMEBODY, group=GROUP)
         as_owner = house.said([*lines, ["samples", "list"]], user=SERVICE, group=SERVICE)
+        ((guests_end, guests_status, _),) = house.said([["status"]], user=SOMEBODY, group=GROUP)
+        ((_, whole_status, _),) = house.said([["status"]], user=SERVICE, group=GROUP)
+    assert (guests_end, "samples" in guests_status) == (0, True)
+    assert ["drop folder" in text for text in (whole_status, guests_status)] == [True, False]
     assert as_owner.pop()[0] == 0
     assert plain(as_guest) == plain(as_owner)
     assert sum(status == 0 for status, _, _ in as_guest) > len(GUESTS_COMMANDS)
