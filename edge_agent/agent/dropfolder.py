@@ -149,7 +149,7 @@ class DropFolder:
         return len(self._settling)
 
     def left(self, arrivals: Iterable[Arrival]) -> None:
-        """Forget files that were handed out and have gone where they belong."""
+        """Forget files that were handed out and have gone, where they belong or by somebody else's hand."""
         for arrival in arrivals:
             self._settling.forget(arrival.key)
 
@@ -198,8 +198,13 @@ class DropFolder:
         self._look_again(key)
         return None
 
-    def still_same(self, arrival: Arrival, fd: int | None = None) -> bool:
-        """Whether the file (and the one open as `fd`) is the one that was handed out, unchanged."""
+    def still_same(self, arrival: Arrival, fd: int | None = None, *, changed_ns: int | None = None) -> bool:
+        """Whether the file (and the one open as `fd`) is the one that was handed out, unchanged.
+
+        `changed_ns`: its time of change (ctime) when it was opened, for whoever did not touch it since. It tells of
+        bytes that were exchanged by somebody who set the date back. A signature is without it, because moving a file
+        gives it another mode, and one that then could not be moved would settle anew without end.
+        """
         try:
             descriptor = open_file(self.path, *arrival.key)
         except OSError:
@@ -208,7 +213,10 @@ class DropFolder:
             states = [os.fstat(each) for each in (descriptor, fd) if each is not None]
             os.close(descriptor)
             same = all(
-                stat.S_ISREG(state.st_mode) and Signature.of(state) == arrival.signature for state in states
+                stat.S_ISREG(state.st_mode)
+                and Signature.of(state) == arrival.signature
+                and changed_ns in (None, state.st_ctime_ns)
+                for state in states
             )
         if not same:
             self._look_again(arrival.key)

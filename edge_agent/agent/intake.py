@@ -37,7 +37,6 @@ FRESH_SECONDS = 60.0
 """A file that fails to decode is looked at again for this many settle times, if it was written to within the last
 minute: some writers reserve the full size first, so a still file is not always a whole one."""
 
-
 PROGRESS_SECONDS = 20.0
 """Whoever waits for the drop folder to be empty waits this long (and four settle times) without any file leaving."""
 
@@ -56,6 +55,13 @@ class _Job:
     arrival: Arrival
     label: str
     size_bytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
+class _Stuck:
+    arrival: Arrival
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Intake:
         self._monotonic = monotonic
         self._clock = clock
         self._failures: dict[Path, _Failures] = {}
-        self._stuck: dict[Path, str] = {}
+        self._stuck: dict[Path, _Stuck] = {}
         self._pending_seen = 0
         self._progress_at = monotonic()
         self._patience_seconds = PROGRESS_SECONDS + 4 * config.settle_seconds
@@ -151,7 +157,8 @@ class Intake:
     @property
     def pending(self) -> int:
         """How many files of the drop folder are on their way in; those that are stuck are not."""
-        return max(0, self._folder.pending - len(self._stuck_now()))
+        stuck = len(self._stuck_now())
+        return max(0, self._folder.pending - stuck)
 
     @property
     def arriving(self) -> int:
@@ -162,7 +169,7 @@ class Intake:
     def ignored(self) -> list[dict[str, str]]:
         """What lies in the drop folder and does not come in, each with its reason."""
         stuck = [
-            {"path": printable(str(path)), "reason": reason} for path, reason in self._stuck_now().items()
+            {"path": printable(str(path)), "reason": one.reason} for path, one in self._stuck_now().items()
         ]
         odd = [{"path": printable(str(one.path)), "reason": one.reason} for one in self._folder.oddities]
         return stuck + odd
@@ -171,9 +178,10 @@ class Intake:
         """Count what lies in `rejected/` again, after some of it was removed."""
         self.rejected = count_rejected(self._home.rejected_folder)
 
-    def _stuck_now(self) -> dict[Path, str]:
-        if self._stuck:
-            self._stuck = {path: reason for path, reason in self._stuck.items() if os.path.lexists(path)}
+    def _stuck_now(self) -> dict[Path, _Stuck]:
+        gone = [path for path in self._stuck if not os.path.lexists(path)]
+        if gone:  # else the folder would count them as on their way until its next listing
+            self._folder.left([self._stuck.pop(path).arrival for path in gone])
         return self._stuck
 
     def _going(self, arrivals: list[Arrival], limit: int, until: float) -> Iterator[Arrival]:
@@ -198,7 +206,8 @@ class Intake:
             fd = self._folder.open_arrival(arrival)
             if fd is None:
                 continue
-            size_bytes = os.fstat(fd).st_size
+            state = os.fstat(fd)
+            size_bytes = state.st_size
             if size_bytes > self._pictures.max_file_bytes:
                 os.close(fd)
                 self.reject(
@@ -207,7 +216,7 @@ class Intake:
                     " (pictures.max_file_bytes)",
                 )
                 continue
-            yield _Job(arrival, label, size_bytes), fd
+            yield _Job(arrival, label, size_bytes, state.st_ctime_ns), fd
 
     def _refuse_picture(self, arrival: Arrival, extraction: Extraction) -> int:
         reason = extraction.error or "no features came out"
@@ -223,7 +232,7 @@ class Intake:
 
     def _commit(self, batch: list[_Pending]) -> int:
         """Store a batch in one transaction, then let its files leave the drop folder."""
-        whole = [pending for pending in batch if self._folder.still_same(pending.job.arrival)]
+        whole = [pending for pending in batch if self._untouched(pending.job)]
         if not whole:
             return 0
         assert self._engine.facts is not None
@@ -238,8 +247,7 @@ class Intake:
             else:
                 self._plugins.sample_ingested(sample=result.sample)
         stored = [
-            (pending.job.arrival, result.sample.stored_path)
-            for pending, result in zip(whole, results, strict=True)
+            (pending.job, result.sample.stored_path) for pending, result in zip(whole, results, strict=True)
         ]
         silent = {one.job.arrival.path for one in whole if not one.extraction.private}
         moved = self._leave(stored, silent)
@@ -248,25 +256,33 @@ class Intake:
                 self._archive.settle(result.sample)
         return moved
 
-    def _leave(self, files: list[tuple[Arrival, str]], silent: set[Path]) -> int:
+    def _untouched(self, job: _Job) -> bool:
+        return self._folder.still_same(job.arrival, changed_ns=job.changed_ns)
+
+    def _leave(self, files: list[tuple[_Job, str]], silent: set[Path]) -> int:
         """Let stored files go where the database says they are; one that cannot is named and left for later."""
-        arrivals = {arrival.path: arrival for arrival, _ in files}
-
-        def same(path: Path) -> bool:
-            return self._folder.still_same(arrivals[path])
-
+        jobs = {job.arrival.path: job for job, _ in files}
         try:
-            self._archive.take(((arrival.path, stored_path) for arrival, stored_path in files), same, silent)
+            self._archive.take(
+                ((job.arrival.path, stored_path) for job, stored_path in files),
+                lambda path: self._untouched(jobs[path]),
+                silent,
+            )
         except StoreError as error:
             self._raise_if_lasting(error)  # else found out one by one
         else:
-            self._folder.left(arrivals.values())
+            self._folder.left(job.arrival for job in jobs.values())
             return len(files)
         moved = 0
-        for arrival, stored_path in files:
+        for job, stored_path in files:
+            arrival = job.arrival
             try:
                 if arrival.path.exists():
-                    self._archive.take([(arrival.path, stored_path)], same, silent)
+                    # We touched some of them, so nobody can say that nobody else did: each is read once more.
+                    self._archive.take(
+                        [(arrival.path, stored_path)],
+                        lambda path: self._folder.still_same(jobs[path].arrival),
+                    )
                 self._folder.left([arrival])
                 moved += 1
             except StoreError as error:
@@ -283,9 +299,10 @@ class Intake:
 
     def _stuck_at(self, arrival: Arrival, reason: str) -> None:
         """Remember a file that does not leave, and look at it again much later; it must not hold up the others."""
-        if self._stuck.get(arrival.path) != reason:
+        known = self._stuck.get(arrival.path)
+        if known is None or known.reason != reason:
             log.warning("%s: %s", printable(str(arrival.path)), reason)
-        self._stuck[arrival.path] = reason
+        self._stuck[arrival.path] = _Stuck(arrival, reason)
         self._folder.put_back(arrival, self._folder.rescan_seconds)
 
     def _new_sample(self, pending: _Pending) -> NewSample:

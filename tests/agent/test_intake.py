@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -108,6 +109,19 @@ class TestStuck:
         assert len(files(bench.home / "archive" / "cat")) == 2
         assert bench.ask("status")["ignored"] == []
         assert bench.recorder.names().count("sample_ingested") == 2
+
+    def test_one_that_its_owner_takes_away_is_waited_for_no_longer(self, bench: Bench) -> None:
+        """It is neither named nor counted from the next question on, without a look at the drop folder."""
+        (bench.home / "archive").mkdir(parents=True)
+        (bench.home / "archive" / "cat").write_text("in the way")
+        bench.open().start()
+        paths = drop_texts(bench.drop, "cat", ["cat 1", "cat 2"])
+        bench.settle()
+        assert len(bench.ask("status")["ignored"]) == 2
+        paths[0].unlink()
+
+        status = bench.ask("status")
+        assert (status["pending"], [one["path"] for one in status["ignored"]]) == (0, [str(paths[1])])
 
     def test_a_refused_file_that_cannot_leave_holds_up_nobody(self, bench: Bench) -> None:
         """Where rejected/ is in the way a bad file is named and stays; pictures are taken in all the same."""
@@ -320,6 +334,38 @@ class TestBatches:
         kept = [path.read_text() for path in (bench.home / "archive" / "cat").iterdir()]
         assert kept == ["cat two"]
         assert bench.ask("status")["samples"] == 1
+
+    @pytest.mark.parametrize("stored", [False, True])
+    def test_an_edit_that_sets_the_date_back_is_noticed(self, bench: Bench, stored: bool) -> None:
+        """E9, B6: exchanged bytes of the same size and date are not kept for what was looked at, silent as it was,
+        neither before the features are stored nor after."""
+        bench.engine_class = SlowEngine
+        edits: list[Path] = []
+
+        def edit(_count: int = 0) -> None:
+            if not edits:
+                edits.append(path)
+                date = path.stat().st_mtime_ns
+                path.write_text("cat 2")
+                os.utime(path, ns=(date, date))
+
+        class Editor:
+            @hookimpl
+            def sample_ingested(self, sample: Any) -> None:
+                edit()
+
+        bench.open(extra=[("editor", Editor())] if stored else [])
+        path = drop_texts(bench.drop, "cat", ["cat 1"])[0]
+        engine = bench.engines[-1]
+        assert isinstance(engine, SlowEngine)
+        if not stored:
+            engine.meanwhile = edit  # type: ignore[assignment]
+        bench.settle()
+
+        digest = hashlib.sha256(b"cat 2").hexdigest()
+        assert edits == [path]
+        assert [kept.name[-20:-4] for kept in (bench.home / "archive" / "cat").iterdir()] == [digest[:16]]
+        assert digest in {row["digest"] for row in bench.ask("samples")}
 
     def test_a_plugin_names_the_label(self, bench: Bench) -> None:
         """What `label_sample` says is the label; one that can be no folder name puts the file aside."""
