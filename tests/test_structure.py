@@ -53,7 +53,7 @@ STOREYS = """
     agent.control | agent.asking
     agent.client | agent.opening
     agent.calling
-    agent.sockets | agent.rights
+    agent.sockets | agent.rights | agent.local_files
     agent.agent
     agent.updating | agent.inbox
     agent.requests | agent.summary

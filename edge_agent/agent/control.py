@@ -14,6 +14,7 @@ from typing import Any
 
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
+from edge_agent.agent.local_files import admit
 from edge_agent.agent.requests import Request
 from edge_agent.agent.rights import Peer
 from edge_agent.agent.sockets import (
@@ -163,7 +164,9 @@ class ControlSocket:
             return
         try:
             peer.check(request.name)
-        except UserError:
+            if peer.is_guest:
+                admit(request.fds)  # here, where waiting for a file holds up nobody else
+        except (UserError, OSError):
             request.close_files()
             raise
         request.guest = peer.is_guest
@@ -234,20 +237,19 @@ def _receive(connection: socket.socket) -> Request | None:
     data, fds, _, _ = socket.recv_fds(connection, 65536, MAX_FDS)
     if not data:
         return None
+    request = Request("", {}, list(fds))
     try:
         if not data.endswith(b"\n"):
             data += read_line(connection, limit=MAX_REQUEST_BYTES)
         message = json.loads(data)
-        name, arguments = str(message["name"]), dict(message["arguments"])
+        request.name, request.arguments = str(message["name"]), dict(message["arguments"])
     except OSError:
-        for fd in fds:
-            os.close(fd)
+        request.close_files()
         raise
     except (ValueError, KeyError, TypeError, RecursionError, UserError) as error:
-        for fd in fds:
-            os.close(fd)
+        request.close_files()
         raise UserError(f"not a request: {error}") from None
-    return Request(name, arguments, list(fds))
+    return request
 
 
 def _line(made: Future[Any]) -> bytes:

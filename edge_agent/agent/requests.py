@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -64,7 +65,8 @@ class Request:
     def close_files(self) -> None:
         """Close the descriptors that nobody took over."""
         for fd in self.fds:
-            os.close(fd)
+            with suppress(OSError):  # of the last write of somebody; it is closed all the same
+                os.close(fd)
         self.fds = []
 
 

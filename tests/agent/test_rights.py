@@ -57,7 +57,9 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def asked(home: Path, name: str, *, user: int, group: int, groups: tuple[int, ...] = ()) -> Any:
+def asked(
+    home: Path, name: str, *, user: int, group: int, groups: tuple[int, ...] = (), picture: str = ""
+) -> Any:
     """What somebody is answered, or told by an error."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
@@ -70,6 +72,7 @@ def asked(home: Path, name: str, *, user: int, group: int, groups: tuple[int, ..
             os.setresuid(user, user, user)
             fd = os.memfd_create("picture")
             os.pwrite(fd, b"dog 99", 0)
+            fd = os.open(picture, os.O_RDONLY) if picture else fd
             arguments, files = ({"names": [""]}, [fd]) if name in ("predict", "look") else ({}, [])
             try:
                 told = ask_socket(Home(home), name, arguments, files)
@@ -165,3 +168,9 @@ def test_ids_have_no_sign(user: int, group: int) -> None:
 
     peer = Peer(cast(socket.socket, Connection()), group)
     assert (peer.is_owner, peer.is_guest) == (False, True)
+
+
+def test_guests_pictures_may_lie_anywhere(home: Path) -> None:
+    """What the agent would not take from them travels as a copy, which their own process makes."""
+    (answer,) = asked(home, "predict", user=SOMEBODY, group=GROUP, picture="/proc/version")
+    assert (answer["version"], answer["error"]) == (1, None)
