@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.living import EVERY_SECONDS, Daemon
-from benchmarks.memory import Watch, family, shared_twice
+from benchmarks.memory import Watch
 from benchmarks.setting import Setting
 from benchmarks.table import Row
 
@@ -70,6 +70,6 @@ def memory(name: str, watch: Watch, promised_mb: float) -> Row:
     PSS would count less where other programs run Python too; the sum of RSS counts libraries twice.
     """
     rss, pss = (watch.peak[kind] / 1024 for kind in ("Rss", "Pss"))
-    both = rss - shared_twice(family(watch.pid)) / 1024
+    both = watch.peak["Once"] / 1024
     note = f"sum of RSS {rss:.0f} MB, of PSS {pss:.0f} MB"
     return Row(name, "MB", [both], "promised, for both processes", [promised_mb], 1.0, note=note)

@@ -2,14 +2,15 @@
 
     python benchmarks/memory.py [--pictures 60] [--before 500] [--keep DIR]
 
-Both processes of the daemon are watched from outside.  PSS shares out the pages both use, RSS counts them
-twice, and VmHWM is each process's own highest mark, which need not have been at the same moment.
+Both processes of the daemon are watched from outside.  RSS counts the pages of libraries that both use twice, "shared
+once" does not, and PSS shares them out, also among other programs; VmHWM is each process's own highest mark, which need not have been at the same moment.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import math
 import random
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from PIL import Image, ImageFilter
 LIMIT_MB = 160
 SIZE = (4000, 3000)
 LABELS = ("beach", "forest", "kitchen", "market", "street")
+SHARED_SECONDS = 1.0
 EVERY_SECONDS = 0.02
 PATIENCE_SECONDS = 1800
 
@@ -126,7 +128,8 @@ class Watch:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.peak = {"Rss": 0, "Pss": 0}
+        self.peak = {"Rss": 0, "Pss": 0, "Once": 0}
+        self._shared, self._looked_at = 0, -math.inf
         self.alone = {"Rss": {}, "Pss": {}, "VmHWM": {}}
 
     def look(self) -> None:
@@ -139,6 +142,11 @@ class Watch:
                 self.alone[name][pid] = max(value, self.alone[name].get(pid, 0))
                 if name in total:
                     total[name] += value
+        if (
+            time.monotonic() - self._looked_at > SHARED_SECONDS
+        ):  # it takes long to find out and hardly changes
+            self._shared, self._looked_at = shared_twice(family(self.pid)), time.monotonic()
+        total["Once"] = total["Rss"] - self._shared
         for name, value in total.items():
             self.peak[name] = max(self.peak[name], value)
 
@@ -174,14 +182,16 @@ def told(watch: Watch) -> None:
     """Print the highest marks."""
     print(f"{'MB':<22}{'agent':>8}{'children':>10}{'together':>10}{'limit':>8}")
     for name, meaning in (
-        ("Pss", "PSS, shared once"),
+        ("Pss", "PSS, shared in part"),
+        ("Once", "RSS, shared once"),
         ("Rss", "RSS, shared twice"),
         ("VmHWM", "VmHWM, any moment"),
     ):
-        alone = {pid: value / 1024 for pid, value in watch.alone[name].items()}
+        alone = {pid: value / 1024 for pid, value in watch.alone.get(name, {}).items()}
         agent = alone.pop(watch.pid, 0.0)
         together = watch.peak[name] / 1024 if name in watch.peak else agent + sum(alone.values())
-        print(f"{meaning:<22}{agent:>8.1f}{sum(alone.values()):>10.1f}{together:>10.1f}{LIMIT_MB:>8}")
+        each = f"{agent:>8.1f}{sum(alone.values()):>10.1f}" if name in watch.alone else f"{'':18}"
+        print(f"{meaning:<22}{each}{together:>10.1f}{LIMIT_MB:>8}")
 
 
 def main() -> int:
@@ -208,7 +218,7 @@ def main() -> int:
     mean_mb = size / arguments.pictures / 1e6
     print(f"{arguments.pictures} JPEG of {SIZE[0]} x {SIZE[1]}, {mean_mb:.1f} MB each, in {seconds:.1f} s")
     told(watch)
-    held = watch.peak["Rss"] / 1024 <= LIMIT_MB
+    held = watch.peak["Once"] / 1024 <= LIMIT_MB
     print("the limit holds" if held else "OVER THE LIMIT")
     return 0 if held else 1
 
