@@ -3,7 +3,8 @@
     python benchmarks/memory.py [--pictures 60] [--before 500] [--keep DIR]
 
 Both processes of the daemon are watched from outside.  RSS counts the pages of libraries that both use twice, "shared
-once" does not, and PSS shares them out, also among other programs; VmHWM is each process's own highest mark, which need not have been at the same moment.
+once" does not, and PSS shares them out, also among other programs; VmHWM is each process's own highest mark, which
+need not have been at the same moment.
 """
 
 from __future__ import annotations
