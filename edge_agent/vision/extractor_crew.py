@@ -16,7 +16,7 @@ from edge_agent.errors import ExtractorError
 from edge_agent.vision.extractor import FeatureExtractor
 from edge_agent.vision.spare_memory import give_back
 
-IDLE_SECONDS = 3.0
+IDLE_SECONDS = 10.0
 """What was not needed for so long goes, twins and memory that is kept: on small boards others need it."""
 
 
