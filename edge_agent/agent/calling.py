@@ -66,7 +66,8 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
     files = list(files)
     try:
         if files and _is_guest(home):
-            files[:] = map(copied, files)
+            for place, fd in enumerate(files):
+                files[place] = copied(fd)
         if len(line) > MAX_REQUEST_BYTES or len(files) > MAX_FDS:
             raise UserError(f"too much for one request: {len(files)} files; at most {MAX_FDS}")
         with _connect(home) as connection:
@@ -80,7 +81,8 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
         raise NotAnsweredError(f"the running agent did not answer: {error}") from None
     finally:
         for fd in files:
-            os.close(fd)
+            with suppress(OSError):  # of the last write of somebody; it is closed all the same
+                os.close(fd)
     if not reply.endswith(b"\n"):  # nothing, or half of it
         raise NotAnsweredError("the running agent stopped before it answered; ask again")
     answer = json.loads(reply)

@@ -15,7 +15,7 @@ from typing import Any
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
 from edge_agent.agent.local_files import admit
-from edge_agent.agent.requests import Request
+from edge_agent.agent.requests import CHANGES, UPDATE, Request
 from edge_agent.agent.rights import Peer
 from edge_agent.agent.sockets import (
     IO_SECONDS,
@@ -173,9 +173,12 @@ class ControlSocket:
         reply = _Reply(connection, request)
         self._agent.ask(request)
         while not reply.ready.wait(LOOK_SECONDS):
-            gone = not _listens(connection)
+            gone = not request.abandoned and not _listens(connection)
+            if gone and request.name not in (*CHANGES, UPDATE):
+                # Its files stay open, so its place stays taken until the agent has passed over it.
+                request.abandoned = True
             # Whoever leaves closes the descriptor: not while the agent's thread may be sending.
-            if (gone or self._closing.is_set()) and reply.claim():
+            elif (gone or self._closing.is_set()) and reply.claim():
                 if gone:
                     return
                 raise NotAnsweredError("the agent stopped before it could answer")

@@ -7,6 +7,7 @@ stand on any other.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -37,6 +38,8 @@ _STATFS_BYTES = 512
 COPIED_BYTES = 64 << 20
 """Longer files are not copied."""
 
+PART_BYTES = 1 << 20
+
 
 def is_local(fd: int) -> bool:
     """Whether the kernel alone answers for an open file; asking may take long where it does not."""
@@ -65,18 +68,25 @@ def admit(fds: list[int]) -> None:
 
 
 def copied(fd: int) -> int:
-    """A copy in memory of a file that is not local, which is closed then; `fd` itself where none is needed or made."""
-    with suppress(OSError):
+    """A copy in memory of a file that is not local, which is closed then; `fd` itself where none is needed or made.
+
+    Its position in the file does not matter and stays: another try begins with the same file.
+    """
+    copy = -1
+    try:
         facts = os.fstat(fd)
-        if stat.S_ISREG(facts.st_mode) and not is_local(fd) and facts.st_size <= COPIED_BYTES:
-            with os.fdopen(os.dup(fd), "rb") as file:
-                content = file.read(COPIED_BYTES + 1)
-            if len(content) <= COPIED_BYTES:
-                copy = os.memfd_create("picture", os.MFD_CLOEXEC)
-                with os.fdopen(os.dup(copy), "wb") as file:
-                    file.write(content)
-                os.lseek(copy, 0, os.SEEK_SET)
-                with suppress(OSError):
-                    os.close(fd)
-                return copy
-    return fd
+        if not stat.S_ISREG(facts.st_mode) or is_local(fd) or facts.st_size > COPIED_BYTES:
+            return fd
+        copy = os.memfd_create("picture", os.MFD_CLOEXEC)
+        done = 0
+        while part := os.pread(fd, PART_BYTES, done):
+            done += os.pwrite(copy, part, done)
+            if done > COPIED_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    except OSError:
+        if copy >= 0:
+            os.close(copy)
+        return fd
+    with suppress(OSError):
+        os.close(fd)
+    return copy

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from edge_agent.agent.answers import Answers
 from edge_agent.agent.excerpt import excerpt
-from edge_agent.errors import UserError
+from edge_agent.errors import NotAnsweredError, UserError
 
 _T = TypeVar("_T")
 
@@ -56,6 +56,8 @@ class Request:
     fds: list[int] = field(default_factory=list)
     reply: Future[Any] = field(default_factory=Future)
     guest: bool = False
+    abandoned: bool = False
+    """Whether nobody waits for the answer any more, and nothing would change by it."""
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, and let go of the files."""
@@ -71,7 +73,12 @@ class Request:
 
 
 def answer(request: Request, answers: Answers, status: Callable[[], dict[str, Any]]) -> Any:
-    """What a request asks for, as plain data; raises `UserError` for a question or arguments nobody can answer."""
+    """What a request asks for, as plain data; raises `UserError` for a question or arguments nobody can answer.
+
+    One that was abandoned is not looked into: `NotAnsweredError`.
+    """
+    if request.abandoned:
+        raise NotAnsweredError("nobody waits for the answer")
     given = _Arguments(request)
     match request.name:
         case "predict":

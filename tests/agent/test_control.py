@@ -22,7 +22,7 @@ from edge_agent.agent.calling import ask_socket, is_running
 from edge_agent.agent.client import connect
 from edge_agent.agent.control import MAX_CONNECTIONS, ControlSocket, _Reply
 from edge_agent.agent.home import Home
-from edge_agent.agent.requests import Request
+from edge_agent.agent.requests import Request, answer
 from edge_agent.agent.sockets import short_address
 from edge_agent.errors import NoModelError, NotAnsweredError, NotFoundError, UserError
 from edge_agent.testing import drop_texts
@@ -346,14 +346,15 @@ class _Asked:
 
 @pytest.fixture
 def conversation(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[tuple[_Asked, threading.Thread, socket.socket]]:
-    """An agent that was asked for its status, the thread of its client, and the client's end of the connection."""
+    """An agent that was asked (for its status or what the test says), its client's thread, and the client's end."""
     monkeypatch.setattr(control_module, "LOOK_SECONDS", 0.01)
     asked, (ours, theirs) = _Asked(), socket.socketpair()
     ours.settimeout(60)
     control = ControlSocket(Home(bench.home), asked)  # type: ignore[arg-type]
-    theirs.sendall(b'{"name": "status", "arguments": {}}\n')
+    name = getattr(request, "param", "status")
+    theirs.sendall(json.dumps({"name": name, "arguments": {}}).encode() + b"\n")
     peer = control_module.Peer(ours, -1)
     thread = threading.Thread(target=control._converse, args=(ours, peer))
     thread.start()
@@ -362,6 +363,27 @@ def conversation(
         yield asked, thread, theirs
 
 
+def test_a_question_of_who_left_keeps_its_place_and_is_passed_over(
+    conversation: tuple[_Asked, threading.Thread, socket.socket],
+) -> None:
+    """Its files are open until the agent has closed them: who asks and leaves over and over is bounded by places."""
+    asked, thread, theirs = conversation
+    asked_for = asked.request
+    assert asked_for is not None
+    theirs.shutdown(socket.SHUT_WR)
+    end = time.monotonic() + 60
+    while not asked_for.abandoned and time.monotonic() < end:
+        thread.join(timeout=0.01)
+    held = thread.is_alive()
+
+    with pytest.raises(NotAnsweredError) as caught:
+        answer(asked_for, None, dict)  # type: ignore[arg-type]
+    asked_for.fail(caught.value)
+    thread.join(timeout=60)
+    assert (held, thread.is_alive()) == (True, False)
+
+
+@pytest.mark.parametrize("conversation", ["rollback", "update"], indirect=True)
 def test_nothing_is_sent_to_who_left(conversation: tuple[_Asked, threading.Thread, socket.socket]) -> None:
     """Its descriptor may be another client's by then."""
     asked, thread, theirs = conversation

@@ -99,5 +99,12 @@ def test_a_copy_is_made_of_what_is_elsewhere(memory: int) -> None:
     whole = os.pread(fd, 4096, 0)
     copy = copied(fd)
     assert (is_local(copy), os.read(copy, 4096)) == (True, whole)
+    fd = os.open(ELSEWHERE, os.O_RDONLY)
+    for _ in range(2):  # a second try, by a descriptor that shares its position with the first
+        os.close(again := copied(os.dup(fd)))
+        again = copied(os.dup(fd))
+        assert os.read(again, 4096) == whole
+        os.close(again)
+    os.close(fd)
     os.close(copy)
     assert copied(memory) == memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -47,3 +48,34 @@ def test_a_turn_ends_with_an_error_too() -> None:
     thread.start()
     thread.join(SECONDS)
     assert not thread.is_alive()
+
+
+def test_who_is_interrupted_is_not_waited_for() -> None:
+    """As by Ctrl-C while another thread decodes: the next one gets its turn."""
+
+    class Interrupted(threading.Condition):
+        def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:  # type: ignore[override]
+            if threading.current_thread().name == "interrupted":
+                raise KeyboardInterrupt
+            return super().wait_for(predicate, timeout)
+
+    turns = Turns()
+    turns._changed = Interrupted()
+    found: list[str] = []
+
+    def work() -> None:
+        try:
+            with turns:
+                found.append("in")
+        except KeyboardInterrupt:
+            found.append("interrupted")
+
+    with turns:
+        one = threading.Thread(target=work, name="interrupted")
+        one.start()
+        one.join(SECONDS)
+        other = threading.Thread(target=work, daemon=True)
+        other.start()
+    other.join(SECONDS)
+
+    assert found == ["interrupted", "in"]
