@@ -148,14 +148,17 @@ def test_guests_leave_places_for_the_owner(home: Path) -> None:
         finally:
             os._exit(0)
     assert os.read(ready[0], 1) == b"."
-    told = asked(home, "status", user=SOMEBODY, group=GROUP)
+    told: object = {}
+    for _ in range(200):  # each of those who hold a place takes it on a thread of its own
+        if isinstance(told := asked(home, "status", user=SOMEBODY, group=GROUP), str):
+            break
     assert Client(home, 10.0).status()["state"] == "ok"
     os.write(go[1], b".")
     os.waitpid(child, 0)
     for fd in (*ready, *go):
         os.close(fd)
 
-    assert told.startswith("NotAnsweredError: too many of its group"), told
+    assert str(told).startswith("NotAnsweredError: too many of its group"), told
 
 
 @pytest.mark.parametrize(("user", "group"), [(SOMEBODY, 3_000_000_000), (3_000_000_000, GROUP)])

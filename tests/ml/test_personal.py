@@ -165,7 +165,7 @@ def test_checklist_90_an_unreadable_update_falls_back_to_the_next_older(home, ta
             shutil.rmtree(folder)
         else:
             path = folder / "manifest.json"
-            path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+            path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
 
     with caplog.at_level(logging.WARNING):
         break_it(3)

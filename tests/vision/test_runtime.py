@@ -44,4 +44,5 @@ def test_another_form_of_installation_is_asked_for_its_version(
     module.__file__ = str(tmp_path / "some_runtime" / "interpreter.py")
     assert runtime._version(module, "some-runtime") == "4.5.6"
     (tmp_path / "some_runtime-7.8.dist-info").mkdir()
+    runtime._version.cache_clear()  # it looks once in a process
     assert runtime._version(module, "some-runtime") == "7.8"

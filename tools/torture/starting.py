@@ -46,7 +46,13 @@ class OwnEyes(Engine):
         assert self.facts is not None
         return self.facts
 
-    def extract(self, jobs: Iterable[Job], *, keep: bool = False) -> Iterator[Extraction]:  # noqa: ARG002
+    def extract(
+        self,
+        jobs: Iterable[Job],
+        *,
+        keep: bool = False,  # noqa: ARG002
+        digest: bool = True,
+    ) -> Iterator[Extraction]:
         """Look at each picture."""
         for key, fd, *_ in jobs:
             with os.fdopen(fd, "rb") as file:
