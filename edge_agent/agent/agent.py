@@ -221,7 +221,8 @@ class Agent:
     def _handle(self, message: Message) -> bool:
         """Whether it was a question that changes nothing."""
         if isinstance(message, Request):
-            self.answer(message)
+            if message.begin():
+                self.answer(message)
             return message.name in LOOKS
         if isinstance(message, TaskStateChange):
             self._plugins.task_state_changed(change=message)
@@ -234,7 +235,6 @@ class Agent:
     def answer(self, request: Request) -> None:
         """Answer one request now, or put an update on the list; the thread that steps."""
         if request.name == UPDATE:
-            request.close_files()  # it needs none, and may take long
             self._open_updating.ask(request)
             return
         try:

@@ -15,7 +15,7 @@ from typing import Any
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
 from edge_agent.agent.local_files import admit
-from edge_agent.agent.requests import CHANGES, UPDATE, Request
+from edge_agent.agent.requests import WITH_FILES, Request
 from edge_agent.agent.rights import Peer
 from edge_agent.agent.sockets import (
     IO_SECONDS,
@@ -170,16 +170,16 @@ class ControlSocket:
             request.close_files()
             raise
         request.guest = peer.is_guest
+        if request.name not in WITH_FILES:
+            request.close_files()  # it may wait long, and its client may leave
         reply = _Reply(connection, request)
         self._agent.ask(request)
         while not reply.ready.wait(LOOK_SECONDS):
-            gone = not request.abandoned and not _listens(connection)
-            if gone and request.name not in (*CHANGES, UPDATE):
-                # Its files stay open, so its place stays taken until the agent has passed over it.
-                request.abandoned = True
+            gone = not _listens(connection)
             # Whoever leaves closes the descriptor: not while the agent's thread may be sending.
-            elif (gone or self._closing.is_set()) and reply.claim():
+            if (gone or self._closing.is_set()) and reply.claim():
                 if gone:
+                    request.withdraw()  # its files are closed with its place: places are what bounds both
                     return
                 raise NotAnsweredError("the agent stopped before it could answer")
         reply.finish()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from edge_agent.agent.answers import Answers
 from edge_agent.agent.excerpt import excerpt
-from edge_agent.errors import NotAnsweredError, UserError
+from edge_agent.errors import UserError
 
 _T = TypeVar("_T")
 
@@ -26,6 +26,9 @@ CHANGES = ("rollback", "import", "relabel", FORGET, "extractor")
 
 LOOKS = ("predict", "look", "versions", "samples", "traces", "status", "checkup")
 """What changes nothing that is kept."""
+
+WITH_FILES = ("predict", "look")
+"""What comes with open files."""
 
 QUESTIONS = (
     "predict",
@@ -56,13 +59,21 @@ class Request:
     fds: list[int] = field(default_factory=list)
     reply: Future[Any] = field(default_factory=Future)
     guest: bool = False
-    abandoned: bool = False
-    """Whether nobody waits for the answer any more, and nothing would change by it."""
+
+    def begin(self) -> bool:
+        """Whether it is still to be answered; the thread that answers, before it touches the files."""
+        return self.reply.set_running_or_notify_cancel()
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more; what nothing changes by is not answered if that has not begun."""
+        if self.name in LOOKS and self.reply.cancel():
+            self.close_files()
 
     def fail(self, error: Exception) -> None:
-        """Answer with an error, and let go of the files."""
-        self.close_files()
-        self.reply.set_exception(error)
+        """Answer with an error, and let go of the files, unless it was withdrawn."""
+        if self.reply.running() or self.begin():
+            self.close_files()
+            self.reply.set_exception(error)
 
     def close_files(self) -> None:
         """Close the descriptors that nobody took over."""
@@ -73,12 +84,7 @@ class Request:
 
 
 def answer(request: Request, answers: Answers, status: Callable[[], dict[str, Any]]) -> Any:
-    """What a request asks for, as plain data; raises `UserError` for a question or arguments nobody can answer.
-
-    One that was abandoned is not looked into: `NotAnsweredError`.
-    """
-    if request.abandoned:
-        raise NotAnsweredError("nobody waits for the answer")
+    """What a request asks for, as plain data; raises `UserError` for a question or arguments nobody can answer."""
     given = _Arguments(request)
     match request.name:
         case "predict":

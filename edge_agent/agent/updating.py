@@ -55,6 +55,7 @@ class Updating:
 
     def ask(self, request: Request) -> None:
         """Remember who wants an update now; the request is answered with its outcome."""
+        request.close_files()  # an update needs none, and may take long
         self._asked.append(request)
         self._stages.intake.look_again()  # what lies there now belongs to it, seen already or not
 

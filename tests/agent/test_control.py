@@ -22,7 +22,7 @@ from edge_agent.agent.calling import ask_socket, is_running
 from edge_agent.agent.client import connect
 from edge_agent.agent.control import MAX_CONNECTIONS, ControlSocket, _Reply
 from edge_agent.agent.home import Home
-from edge_agent.agent.requests import Request, answer
+from edge_agent.agent.requests import Request
 from edge_agent.agent.sockets import short_address
 from edge_agent.errors import NoModelError, NotAnsweredError, NotFoundError, UserError
 from edge_agent.testing import drop_texts
@@ -346,7 +346,7 @@ class _Asked:
 
 @pytest.fixture
 def conversation(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[tuple[_Asked, threading.Thread, socket.socket]]:
     """An agent that was asked (for its status or what the test says), its client's thread, and the client's end."""
     monkeypatch.setattr(control_module, "LOOK_SECONDS", 0.01)
@@ -354,33 +354,64 @@ def conversation(
     ours.settimeout(60)
     control = ControlSocket(Home(bench.home), asked)  # type: ignore[arg-type]
     name = getattr(request, "param", "status")
-    theirs.sendall(json.dumps({"name": name, "arguments": {}}).encode() + b"\n")
+    message = json.dumps({"name": name, "arguments": {}}).encode() + b"\n"
+    with (tmp_path / "sent").open("w+b") as file:
+        socket.send_fds(theirs, [message], [file.fileno()])
     peer = control_module.Peer(ours, -1)
     thread = threading.Thread(target=control._converse, args=(ours, peer))
     thread.start()
     assert asked.heard.wait(60)
     with ours, theirs:
         yield asked, thread, theirs
+        theirs.shutdown(socket.SHUT_WR)
+        thread.join(timeout=60)
 
 
-def test_a_question_of_who_left_keeps_its_place_and_is_passed_over(
+@pytest.mark.parametrize("conversation", ["predict"], indirect=True)
+def test_a_question_of_who_left_is_withdrawn_with_its_files(
     conversation: tuple[_Asked, threading.Thread, socket.socket],
 ) -> None:
-    """Its files are open until the agent has closed them: who asks and leaves over and over is bounded by places."""
+    """Its place is free again and its files are closed, so who asks and leaves over and over is bounded by places."""
     asked, thread, theirs = conversation
-    asked_for = asked.request
-    assert asked_for is not None
+    assert asked.request is not None
+    files = list(asked.request.fds)
+    assert len(files) == 1
     theirs.shutdown(socket.SHUT_WR)
-    end = time.monotonic() + 60
-    while not asked_for.abandoned and time.monotonic() < end:
-        thread.join(timeout=0.01)
-    held = thread.is_alive()
-
-    with pytest.raises(NotAnsweredError) as caught:
-        answer(asked_for, None, dict)  # type: ignore[arg-type]
-    asked_for.fail(caught.value)
     thread.join(timeout=60)
-    assert (held, thread.is_alive()) == (True, False)
+
+    assert not thread.is_alive()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(files[0])
+    assert not asked.request.begin()
+
+
+@pytest.mark.parametrize("conversation", ["predict"], indirect=True)
+def test_what_is_being_answered_is_not_withdrawn(
+    conversation: tuple[_Asked, threading.Thread, socket.socket],
+) -> None:
+    """The agent's thread reads the files: nobody else closes them, and nothing is sent to who left."""
+    asked, thread, theirs = conversation
+    assert asked.request is not None
+    assert asked.request.begin()
+    theirs.shutdown(socket.SHUT_WR)
+    thread.join(timeout=60)
+
+    os.fstat(asked.request.fds[0])
+    asked.request.reply.set_result({})
+    asked.request.close_files()
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+
+
+@pytest.mark.parametrize("conversation", ["update"], indirect=True)
+def test_files_that_nobody_asked_for_are_not_kept(
+    conversation: tuple[_Asked, threading.Thread, socket.socket],
+) -> None:
+    """An update may wait long, and its client may leave."""
+    asked, _, _ = conversation
+    assert asked.request is not None
+    assert asked.request.fds == []
 
 
 @pytest.mark.parametrize("conversation", ["rollback", "update"], indirect=True)

@@ -160,3 +160,20 @@ def test_files_nobody_asked_for_are_let_go(bench: Bench, tmp_path: Path, name: s
 def test_every_question_is_listed() -> None:
     """The list in the error message has each question once."""
     assert len(set(QUESTIONS)) == len(QUESTIONS)
+
+
+def test_what_was_withdrawn_is_passed_over(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a step nor the end of the agent answers it, and what came after it is answered."""
+    agent = bench.open()
+    requests = [Request("status") for _ in range(3)]
+    for request in requests[:2]:
+        agent.ask(request)
+    requests[0].withdraw()
+    agent.step()
+    agent.ask(requests[2])
+    requests[2].withdraw()
+    bench.close()
+
+    assert [request.reply.cancelled() for request in requests] == [True, False, True]
+    assert requests[1].reply.result(timeout=0)["samples"] == 0
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
