@@ -16,6 +16,8 @@ from edge_agent.agent.forgetting import Forgetting
 from edge_agent.agent.incoming import Incoming
 from edge_agent.agent.labels import clean_label
 from edge_agent.agent.learned import learned_samples
+from edge_agent.agent.opinions import Opinion
+from edge_agent.agent.prediction import prediction
 from edge_agent.agent.probation import Probation
 from edge_agent.agent.serving import Serving, same_extractor
 from edge_agent.agent.sight import Eyes, Sight
@@ -52,6 +54,7 @@ class Answers:
         background_labels: Collection[str] = (),
     ) -> None:
         self._background_labels = background_labels
+        self._asked_about: list[NDArray[np.float32]] = []
         self._store = store
         self._archive = archive
         self._registry = registry
@@ -76,13 +79,15 @@ class Answers:
     ) -> list[dict[str, Any]]:
         """Classify open files; `names[i]` is what `fds[i]` is called in the answer.
 
-        Descriptors handed to the engine, which closes them, are taken out of `fds`. Only what `counts` is noted.
+        Descriptors handed to the engine, which closes them, are taken out of `fds`. Only what `counts` is noted, by
+        `note_asked`.
         """
         number, model, eyes = self._stand_in.looking(version)
         extractions = self._extracted(eyes, names, fds, digest=False)
         rows = [one.features for one in extractions if one.features is not None]
 
-        def answer(number: int, model: MLModel) -> list[dict[str, Any]]:
+        def answer(number: int, model: MLModel, known: Sequence[Opinion | None]) -> list[dict[str, Any]]:
+            said = iter(known)
             return [
                 prediction(
                     str(one.key),
@@ -92,14 +97,20 @@ class Answers:
                     version=number,
                     top=top,
                     background_labels=self._background_labels,
+                    said=next(said, None) if one.features is not None else None,
                 )
                 for one in extractions
             ]
 
         if version is not None or not counts or self._stand_in.trouble:
-            return answer(number, model)
-        self._incoming.note(rows)
+            return answer(number, model, ())
+        self._asked_about = rows
         return self._probation.answer(number, model, rows, answer)
+
+    def note_asked(self) -> None:
+        """Note what the pictures of the last `predict` look like; nobody is to wait for that, so it comes after."""
+        rows, self._asked_about = self._asked_about, []
+        self._incoming.note(rows)
 
     def look(self, names: Sequence[str], fds: list[int]) -> list[dict[str, Any]]:
         """What open files look like: `features` as they would be stored, in hexadecimal, and what is said of them.
@@ -310,41 +321,3 @@ def _version(version: Version) -> dict[str, Any]:
         "head": version.head,
         "extractor": version.extractor_name,
     }
-
-
-def prediction(
-    path: str,
-    features: NDArray[np.float32] | None,
-    error: str | None,
-    model: MLModel,
-    *,
-    version: int | None,
-    top: int | None,
-    background_labels: Collection[str] = (),
-) -> dict[str, Any]:
-    """What a model says of the features [n_features] of a picture, as `predict --json` has it.
-
-    `features` are None where `error` says why; `version` is None for a model that is none. Unknown is what is
-    like nothing that was learned, and what is answered with one of `background_labels`, in whatever case.
-    """
-    answer: dict[str, Any] = {
-        "path": path,
-        "label": None,
-        "probability": None,
-        "probabilities": {},
-        "unknown": False,
-        "version": version,
-        "error": error,
-    }
-    if features is None:
-        return answer
-    X = features[None, :]
-    row = model.predict_proba(X)[0]
-    order = np.argsort(-row, kind="stable")[:top]
-    best = int(order[0])
-    answer["label"] = model.classes[best]
-    answer["probability"] = float(row[best])
-    answer["probabilities"] = {model.classes[i]: float(row[i]) for i in order}
-    nothing = str(answer["label"]).casefold() in {name.casefold() for name in background_labels}
-    answer["unknown"] = nothing or bool(model.is_unknown(X)[0])
-    return answer

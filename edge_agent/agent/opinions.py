@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +21,32 @@ class UnsoundError(EdgeAgentError):
     """A version failed to answer, or answered what is no probability; the text says which, as "it ..."."""
 
 
+class Opinion(NamedTuple):
+    """What a version makes of n pictures."""
+
+    P: NDArray[np.float64]
+    """Probabilities [n, C]."""
+    unknown: NDArray[np.bool_]
+    """Whether each is like nothing that was learned [n]."""
+
+
 def opinion(model: MLModel, X: NDArray[Any]) -> NDArray[np.float64]:
-    """Probabilities [n, C] of features [n, D]; `UnsoundError` where it fails or they are none."""
+    """The probabilities [n, C] of `full_opinion`."""
+    return full_opinion(model, X).P
 
-    def ask() -> NDArray[np.float64]:
-        answer = np.asarray(model.predict_proba(X), dtype=np.float64)
-        model.is_unknown(X)
-        return answer
 
-    P = heard(ask)
+def full_opinion(model: MLModel, X: NDArray[Any]) -> Opinion:
+    """What a version makes of features [n, D]; `UnsoundError` where it fails or answers no probabilities."""
+
+    def ask() -> Opinion:
+        return Opinion(np.asarray(model.predict_proba(X), dtype=np.float64), np.asarray(model.is_unknown(X)))
+
+    said = heard(ask)
+    P = said.P
     shaped = P.shape == (len(X), len(model.classes)) and np.isfinite(P).all() and (P >= 0.0).all()
     if not shaped or (np.abs(P.sum(axis=1) - 1.0) > SUM_TOLERANCE).any():
         raise UnsoundError("it answered no probabilities")
-    return P
+    return said
 
 
 def heard(ask: Callable[[], _A]) -> _A:

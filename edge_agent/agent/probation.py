@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.agent.opinions import UnsoundError, opinion
+from edge_agent.agent.opinions import Opinion, UnsoundError, full_opinion, opinion
 from edge_agent.agent.serving import Serving, same_extractor
 from edge_agent.config import UpdateConfig
 from edge_agent.errors import EdgeAgentError, NoModelError, StoreError
@@ -118,29 +118,35 @@ class Probation:
         )
 
     def answer(
-        self, number: int, model: MLModel, rows: Sequence[Row], answer: Callable[[int, MLModel], _A]
+        self,
+        number: int,
+        model: MLModel,
+        rows: Sequence[Row],
+        answer: Callable[[int, MLModel, Sequence[Opinion | None]], _A],
     ) -> _A:
         """What `answer` makes of the version that answers, which is another one when this one is taken back.
 
-        `rows` are the features of the pictures that it is about. Raises `NoModelError` when none is left, and
+        `rows` are the features of the pictures that it is about; `answer` is told what that version was just heard to
+        say of each, None or nothing at all where it was not asked. Raises `NoModelError` when none is left, and
         whatever `answer` raises where no version is to blame.
         """
         if not rows or not self._on(number):
-            return answer(number, model)
+            return answer(number, model, ())
         self._left -= len(rows)
-        fault = self._deadly()
+        fault, said = self._deadly(), list[Opinion | None]()
         if not fault:
             self._before_the_first()
-            fault = next(filter(None, (self._fault(model, row, keep=True) for row in rows)), "")
+            fault = next(filter(None, (self._fault(model, row, said) for row in rows)), "")
             self._after_the_first()
         if not fault:
             fault = self._slow(model)
         if fault:
             number, model = self._take_back(number, model, fault, rows)
+            said.clear()
         elif not self._on(number):
             log.info("version %d has passed its probation", number)
             self.end()
-        return answer(number, model)
+        return answer(number, model, said)
 
     # ------------------------------------------------------------------
 
@@ -177,17 +183,21 @@ class Probation:
             self._endings, self._proved = 0, True
             self._write()
 
-    def _fault(self, model: MLModel, row: Row, *, keep: bool = False) -> str:
-        """What is wrong with how a model answers one picture; nothing for one that nobody could answer."""
-        if not np.isfinite(row).all():
-            return ""
-        begin = self._monotonic()
-        try:
-            opinion(model, row[None, :])
-        except UnsoundError as error:
-            return str(error)
-        if keep:
-            self._recent.append((row, self._monotonic() - begin))
+    def _fault(self, model: MLModel, row: Row, said: list[Opinion | None] | None = None) -> str:
+        """What is wrong with how a model answers one picture; nothing for one that nobody could answer.
+
+        With `said`, for the version that is watched, its answer is added there and counts for how long it takes.
+        """
+        heard, begin = None, self._monotonic()
+        if np.isfinite(row).all():
+            try:
+                heard = full_opinion(model, row[None, :])
+            except UnsoundError as error:
+                return str(error)
+        if said is not None:
+            said.append(heard)
+            if heard is not None:
+                self._recent.append((row, self._monotonic() - begin))
         return ""
 
     def _slow(self, model: MLModel) -> str:

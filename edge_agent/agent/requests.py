@@ -90,6 +90,8 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
         case "predict":
             names = given.texts("names", len(request.fds))
             top, version = given.number("top"), given.number("version")
+            # The one who asked has added his callback before: this one is called when the answer is on its way.
+            request.reply.add_done_callback(lambda _: answers.note_asked())
             return answers.predict(names, request.fds, top=top, version=version, counts=not request.guest)
         case "versions":
             return answers.versions()

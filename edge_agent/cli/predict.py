@@ -130,7 +130,7 @@ def classify(
 def _classify_here(
     settings: Settings, files: Sequence[Path], folder: Path, top: int | None
 ) -> list[dict[str, Any]]:
-    from edge_agent.agent.answers import prediction
+    from edge_agent.agent.prediction import prediction
     from edge_agent.cli.trained import looked_at
     from edge_agent.ml.session_outcome import session_outcome
 

@@ -122,7 +122,7 @@ def two_versions(bench: Bench, **update: Any) -> None:
 def test_a_version_that_fails_is_taken_back(bench: Bench, tmp_path: Path, mood: str, because: str) -> None:
     """After its third picture; whoever asked is answered by the parent, and plugins, status and journal know."""
     two_versions(bench)
-    MoodyHead.mood, MoodyHead.patience = mood, 6  # a picture is looked at twice
+    MoodyHead.mood, MoodyHead.patience = mood, 3
 
     versions = [bench.predict(tmp_path, f"cat {90 + i}")["version"] for i in range(5)]
 
