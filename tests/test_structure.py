@@ -52,8 +52,8 @@ STOREYS = """
     agent.daemon
     agent.control | agent.asking
     agent.client | agent.opening
-    agent.calling
-    agent.sockets | agent.rights | agent.local_files
+    agent.calling | agent.idle_connections
+    agent.connection_pool | agent.sockets | agent.rights | agent.local_files
     agent.agent
     agent.updating | agent.inbox
     agent.requests | agent.summary
@@ -62,7 +62,7 @@ STOREYS = """
     agent.backup
     agent.intake | agent.learning | agent.answers | agent.rebuild | agent.refresh | agent.retention
     agent.accelerating | agent.forgetting | agent.head_settings | agent.importing | agent.incoming | agent.judging
-    agent.probation | agent.stand_in
+    agent.prediction | agent.probation | agent.stand_in
     agent.bursts | agent.recollection
     agent.opinions | agent.publishing
     default_plugins
@@ -182,6 +182,8 @@ DOORS = {
         "agent.daemon",
         "agent.control",
         "agent.calling",
+        "agent.connection_pool",
+        "agent.idle_connections",
         "agent.rights",
         "agent.sockets",
         "vision.child",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import errors
+from edge_agent.agent.connection_pool import ConnectionPool
 from edge_agent.agent.home import Home
 from edge_agent.agent.local_files import copied
 from edge_agent.agent.sockets import (
@@ -56,8 +57,17 @@ def is_running(home: Path) -> bool:
         return False
 
 
-def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence[int]) -> Any:
+def ask_socket(
+    home: Home,
+    name: str,
+    arguments: dict[str, Any],
+    files: Sequence[int],
+    pool: ConnectionPool | None = None,
+) -> Any:
     """The answer of the agent that runs on `home`; `files` are closed whatever happens.
+
+    With a `pool` its connections are used and kept. The agent may end one at any time, so what is asked over them must
+    be harmless when it is asked twice.
 
     Raises what the agent raised, `HomeError` where it belongs to another user, and `NotAnsweredError` where
     none answers.
@@ -70,13 +80,9 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
                 files[place] = copied(fd)
         if len(line) > MAX_REQUEST_BYTES or len(files) > MAX_FDS:
             raise UserError(f"too much for one request: {len(files)} files; at most {MAX_FDS}")
-        with _connect(home) as connection:
-            with suppress(BrokenPipeError):  # who is not answered is told so before anything is read
-                sent = socket.send_fds(connection, [line], list(files)) if files else 0
-                if line[sent:]:  # after the last byte the agent may answer and close at once
-                    connection.sendall(line[sent:])
-            connection.settimeout(ANSWER_SECONDS)
-            reply = read_line(connection, limit=None)
+        reply = _kept_reply(pool, line, files) if pool else b""
+        if not reply:
+            reply = _reply(_connect(home), line, files, pool)
     except OSError as error:
         raise NotAnsweredError(f"the running agent did not answer: {error}") from None
     finally:
@@ -89,6 +95,38 @@ def ask_socket(home: Home, name: str, arguments: dict[str, Any], files: Sequence
     if "error" in answer:
         raise _rebuilt(str(answer["error"]), answer["message"])
     return answer["result"]
+
+
+def _kept_reply(pool: ConnectionPool, line: bytes, files: Sequence[int]) -> bytes:
+    """As `_reply`, over a connection that is open; empty where there is none on which the agent listens."""
+    connection = pool.take()
+    if connection is None:
+        return b""
+    try:
+        return _reply(connection, line, files, pool)
+    except ConnectionError:
+        return b""
+
+
+def _reply(
+    connection: socket.socket, line: bytes, files: Sequence[int], pool: ConnectionPool | None
+) -> bytes:
+    """A line, or what there is of it, and the connection is kept or closed; `OSError`."""
+    reply = b""
+    try:
+        connection.settimeout(IO_SECONDS)
+        with suppress(BrokenPipeError):  # who is not answered is told so before anything is read
+            sent = socket.send_fds(connection, [line], list(files)) if files else 0
+            if line[sent:]:  # after the last byte the agent may answer and close at once
+                connection.sendall(line[sent:])
+        connection.settimeout(ANSWER_SECONDS)
+        reply = read_line(connection, limit=None)
+    finally:
+        if pool and reply.endswith(b"\n"):
+            pool.put(connection)
+        else:
+            connection.close()
+    return reply
 
 
 def _is_guest(home: Home) -> bool:

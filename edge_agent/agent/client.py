@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from edge_agent.agent.calling import ask_socket
+from edge_agent.agent.connection_pool import ConnectionPool
 from edge_agent.agent.home import Home, default_home
 from edge_agent.errors import ImageError, NotAnsweredError, UserError
 
@@ -54,7 +56,10 @@ def connect(home: Path | str | None = None, *, patience_seconds: float = 10.0) -
 
 
 class Client:
-    """Asks a running agent; any thread may, also several at once. It holds nothing open between questions.
+    """Asks a running agent; any thread may, also several at once.
+
+    A connection stays open between questions, for 10 seconds or until the agent needs its place; `close`, or the end of
+    a `with` block, gives it back at once. A process that is forked off opens its own.
 
     Versions change behind it without a failed question: each answer names the version that gave it. Methods raise
     what the agent would raise in this process, and `NotAnsweredError` when none answers for `patience_seconds`.
@@ -63,6 +68,18 @@ class Client:
     def __init__(self, home: Path, patience_seconds: float) -> None:
         self._home = Home(home.absolute())
         self._patience_seconds = patience_seconds
+        self._pool = ConnectionPool()
+        weakref.finalize(self, self._pool.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Keep no connection from now on; questions may still be asked."""
+        self._pool.close()
 
     def predict(self, picture: Picture, *, top: int | None = None, version: int | None = None) -> Prediction:
         """What a picture shows, by the current version or by `version`, with all labels or the `top` ones.
@@ -104,14 +121,20 @@ class Client:
 
     def update(self, *, force: bool = False) -> dict[str, Any]:
         """Learn now from what is new, and come back when that is done; as `edge-agent update`."""
-        return dict(self._ask("update", {"force": force}))
+        return dict(self._ask("update", {"force": force}, twice=False))
 
-    def _ask(self, name: str, arguments: dict[str, Any], fds: Sequence[int] = ()) -> Any:
-        """Ask, and again while the agent is being started; each time with descriptors of its own."""
+    def _ask(
+        self, name: str, arguments: dict[str, Any], fds: Sequence[int] = (), *, twice: bool = True
+    ) -> Any:
+        """Ask, and again while the agent is being started; each time with descriptors of its own.
+
+        Over a connection that is kept it may come to the agent `twice`, where that changes nothing.
+        """
+        pool = self._pool if twice else None
         end = time.monotonic() + self._patience_seconds
         while True:
             try:
-                return ask_socket(self._home, name, arguments, [os.dup(fd) for fd in fds])
+                return ask_socket(self._home, name, arguments, [os.dup(fd) for fd in fds], pool)
             except NotAnsweredError as error:
                 if time.monotonic() >= end:
                     raise NotAnsweredError(

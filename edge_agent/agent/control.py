@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import socket
 import threading
 from concurrent.futures import Future
@@ -14,6 +13,7 @@ from typing import Any
 
 from edge_agent.agent.agent import Agent
 from edge_agent.agent.home import Home
+from edge_agent.agent.idle_connections import IdleConnections
 from edge_agent.agent.local_files import admit
 from edge_agent.agent.requests import WITH_FILES, Request
 from edge_agent.agent.rights import Peer
@@ -21,6 +21,7 @@ from edge_agent.agent.sockets import (
     IO_SECONDS,
     MAX_FDS,
     MAX_REQUEST_BYTES,
+    is_readable,
     read_line,
     short_address,
 )
@@ -56,6 +57,7 @@ class ControlSocket:
         self._agent = agent
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._guests = threading.BoundedSemaphore(MAX_GUESTS)
+        self._idle = IdleConnections()
         self._group = -1
         self._closing = threading.Event()
         self._server: socket.socket | None = None
@@ -83,7 +85,7 @@ class ControlSocket:
         except OSError as error:
             server.close()
             raise HomeError(f"{self._path}: cannot listen there: {error.strerror}") from None
-        self._server = server
+        self._server, self._idle = server, IdleConnections()
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
         self._thread.start()
 
@@ -98,6 +100,7 @@ class ControlSocket:
     def close(self) -> None:
         """Stop listening; requests that are being answered end on their own."""
         self._closing.set()
+        self._idle.close()
         if self._server is None:
             return
         with suppress(OSError):
@@ -118,7 +121,7 @@ class ControlSocket:
                 if self._closing.wait(LOOK_SECONDS):
                     return
                 continue
-            while not self._places.acquire(timeout=LOOK_SECONDS):
+            while not self._idle.make_room(self._places, LOOK_SECONDS):
                 if self._closing.is_set():
                     connection.close()
                     return
@@ -142,7 +145,7 @@ class ControlSocket:
                 peer.check()
                 if peer.is_owner:
                     self._converse(connection, peer)
-                elif self._guests.acquire(blocking=False):
+                elif self._idle.make_room(self._guests, AGAIN_SECONDS, guest=True):
                     try:
                         self._converse(connection, peer)
                     finally:
@@ -158,10 +161,13 @@ class ControlSocket:
                 self._places.release()
 
     def _converse(self, connection: socket.socket, peer: Peer) -> None:
-        """Hear one request and see to it that it is answered; raises `UserError` for what is none."""
-        request = _receive(connection)
-        if request is None:
-            return
+        """Hear one request after the other and see to it that it is answered; `UserError` for what is none."""
+        while (request := _receive(connection)) is not None and self._answer(request, connection, peer):
+            if not self._idle.wait(connection, guest=peer.is_guest):
+                return
+
+    def _answer(self, request: Request, connection: socket.socket, peer: Peer) -> bool:
+        """Whether the client is still there when its request is answered."""
         try:
             peer.check(request.name)
             if peer.is_guest:
@@ -180,9 +186,10 @@ class ControlSocket:
             if (gone or self._closing.is_set()) and reply.claim():
                 if gone:
                     request.withdraw()  # its files are closed with its place: places are what bounds both
-                    return
+                    return False
                 raise NotAnsweredError("the agent stopped before it could answer")
         reply.finish()
+        return True
 
 
 class _Reply:
@@ -228,9 +235,8 @@ class _Reply:
 
 def _listens(connection: socket.socket) -> bool:
     """Whether the other side is still there; a client that has asked says nothing more, so an end is all to be read."""
-    readable, _, _ = select.select([connection], [], [], 0)
     try:
-        return not readable or connection.recv(1, socket.MSG_PEEK) != b""
+        return not is_readable(connection, 0) or connection.recv(1, socket.MSG_PEEK) != b""
     except OSError:
         return False
 

@@ -1,12 +1,14 @@
-"""This is where one question and its answer travel over the agent's Unix socket.
+"""This is where questions and their answers travel over the agent's Unix socket.
 
-One connection carries one request: a line of JSON, with the files it is about as open descriptors beside it (so the
-agent needs no permission of its own to read them), and one line of JSON comes back.
+A request is a line of JSON, with the files it is about as open descriptors beside it (so the agent needs no permission
+of its own to read them), and one line of JSON comes back. A connection carries one after the other; the agent may end
+it whenever nothing is under way, so a client has to be ready to open another one.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,3 +49,10 @@ def read_line(connection: socket.socket, limit: int | None) -> bytes:
             raise UserError(f"the request is longer than {limit} bytes")
         parts.append(part)
     return b"".join(parts)
+
+
+def is_readable(connection: socket.socket, seconds: float) -> bool:
+    """Whether something can be read within so many seconds, be it the end; for any number of open files."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(1000 * seconds))
