@@ -55,7 +55,7 @@ def session(home: Path, in_process: Callable[[], Agent]) -> Iterator[Ask]:
 def _ask_here(agent: Agent, name: str, arguments: dict[str, Any], files: Sequence[int]) -> Any:
     from edge_agent.agent.requests import UPDATE, Request
 
-    request = Request(name, arguments, list(files))
+    request = Request(name, arguments, list(files), fleeting=True)
     if name != UPDATE:
         agent.answer(request)  # a question must not take in, learn or publish on the way
         while not request.reply.done():  # except that what is forgotten must be unlearned

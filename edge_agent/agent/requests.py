@@ -59,6 +59,8 @@ class Request:
     fds: list[int] = field(default_factory=list)
     reply: Future[Any] = field(default_factory=Future)
     guest: bool = False
+    fleeting: bool = False
+    """Whether the agent ends with the answer, and with it all that it would note in memory."""
 
     def begin(self) -> bool:
         """Whether it is still to be answered; the thread that answers, before it touches the files."""
@@ -90,8 +92,9 @@ def answer(request: Request, answers: Answers, status: Callable[[], dict[str, An
         case "predict":
             names = given.texts("names", len(request.fds))
             top, version = given.number("top"), given.number("version")
-            # The one who asked has added his callback before: this one is called when the answer is on its way.
-            request.reply.add_done_callback(lambda _: answers.note_asked())
+            if not request.fleeting:
+                # Whoever asked has added a callback before: this one is called when the answer is on its way.
+                request.reply.add_done_callback(lambda _: answers.note_asked())
             return answers.predict(names, request.fds, top=top, version=version, counts=not request.guest)
         case "versions":
             return answers.versions()

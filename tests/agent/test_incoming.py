@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.agent import incoming
+from edge_agent.agent.requests import Request
 from edge_agent.testing import drop_texts
 
 if TYPE_CHECKING:
@@ -116,3 +117,24 @@ def test_with_few_pictures_learned_nothing_is_said(bench: Bench, tmp_path: Path)
     ask(bench, tmp_path, [f"fog{i} {i}" for i in range(40)])
 
     assert drift(bench)["changed"] is None
+
+
+def test_nobody_waits_for_what_is_noted(bench: Bench, tmp_path: Path) -> None:
+    """Whoever asked has the answer before its pictures are compared; one who asks of a fleeting agent has none kept."""
+    taught(bench)
+    agent = bench.agent
+    assert agent is not None
+    noted: list[int] = []
+
+    def asked(*, fleeting: bool) -> None:
+        path = tmp_path / "question.jpg"
+        path.write_text("cat 99")
+        request = Request("predict", {"names": ["a"]}, [os.open(path, os.O_RDONLY)], fleeting=fleeting)
+        request.reply.add_done_callback(lambda _: noted.append(drift(bench)["pictures"]))
+        agent.answer(request)
+        noted.append(drift(bench)["pictures"])
+
+    asked(fleeting=False)
+    asked(fleeting=True)
+
+    assert noted == [0, 1, 1, 1]
