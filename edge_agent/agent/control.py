@@ -184,8 +184,8 @@ class ControlSocket:
             gone = not _listens(connection)
             # Whoever leaves closes the descriptor: not while the agent's thread may be sending.
             if (gone or self._closing.is_set()) and reply.claim():
+                request.withdraw()  # its files are closed with its place: places are what bounds both
                 if gone:
-                    request.withdraw()  # its files are closed with its place: places are what bounds both
                     return False
                 raise NotAnsweredError("the agent stopped before it could answer")
         reply.finish()

@@ -202,6 +202,24 @@ def test_an_agent_that_stops_does_not_leave_its_client_waiting(bench: Bench) -> 
     assert "stopped before it could answer" in answer["message"]
 
 
+def test_files_of_who_came_too_late_are_closed(bench: Bench, tmp_path: Path) -> None:
+    """The agent has looked into its inbox for the last time: the client is told, and nothing stays open."""
+    agent = bench.open()
+    control = ControlSocket(Home(bench.home), agent)
+    control.open()
+    (fd,) = opened(tmp_path, "cat 1")
+    with connected(bench) as client:
+        socket.send_fds(client, [b'{"name": "predict", "arguments": {"names": ["a"]}}\n'], [fd])
+        os.close(fd)
+        wait_until(lambda: not agent._inbox.empty(), "the question to arrive")
+        assert len(list(agent._inbox.left())) == 1
+        control.close()
+        answer = json.loads(client.makefile("rb").readline())
+
+    assert "stopped before it could answer" in answer["message"]
+    wait_until(lambda: still_open(tmp_path) == [], "the file to be closed")
+
+
 class TestHere:
     def test_the_answers_are_the_same(self, bench: Bench, tmp_path: Path) -> None:
         """Without a running agent a prediction is made in this process, and everything is closed again."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge_agent.agent import calling
 from edge_agent.agent import control as control_module
 from edge_agent.agent.asking import session
 from edge_agent.agent.calling import ask_socket, is_running
@@ -215,8 +216,9 @@ def test_without_threads_for_clients_it_listens_on(running: Bench, monkeypatch: 
     assert Refused.refusals == 0
 
 
-def test_a_place_in_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+def test_a_place_in_a_full_queue_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more ask than may wait, the next one waits for a place, and a queue that never moves is named in a line."""
+    monkeypatch.setattr(calling, "IO_SECONDS", 0.2)
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as other:
         with short_address(tmp_path / "agent.sock") as address:
             server.bind(address)
@@ -226,6 +228,7 @@ def test_a_place_in_a_full_queue_is_waited_for(tmp_path: Path) -> None:
         asked: list[bool] = []
         with pytest.raises(NotAnsweredError, match="too many wait"):
             ask_socket(Home(tmp_path), "status", {}, [])
+        monkeypatch.setattr(calling, "IO_SECONDS", 60.0)
         waiting = threading.Thread(target=lambda: asked.append(is_running(tmp_path)))
         waiting.start()
         server.accept()[0].close()

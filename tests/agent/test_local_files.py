@@ -67,6 +67,7 @@ def told(bench: Bench, fds: list[int]) -> _Agent:
     with ours, theirs:
         ours.settimeout(60)
         socket.send_fds(theirs, [b'{"name": "predict", "arguments": {}}\n'], fds)
+        theirs.shutdown(socket.SHUT_WR)
         control._converse(ours, cast(Peer, _Guest()))
     return agent
 
