@@ -53,7 +53,8 @@ STOREYS = """
     agent.control | agent.asking
     agent.client | agent.opening
     agent.calling | agent.idle_connections
-    agent.connection_pool | agent.sockets | agent.rights | agent.local_files
+    agent.connection_pool
+    agent.sockets | agent.rights | agent.local_files
     agent.agent
     agent.updating | agent.inbox
     agent.requests | agent.summary

@@ -102,10 +102,12 @@ def _kept_reply(pool: ConnectionPool, line: bytes, files: Sequence[int]) -> byte
     connection = pool.take()
     if connection is None:
         return b""
-    try:
-        return _reply(connection, line, files, pool)
-    except ConnectionError:
-        return b""
+    reply = b""
+    with suppress(ConnectionError):
+        reply = _reply(connection, line, files, pool)
+    if not reply:
+        pool.drop()  # the others were used before that one
+    return reply
 
 
 def _reply(

@@ -71,6 +71,10 @@ class Client:
         self._pool = ConnectionPool()
         weakref.finalize(self, self._pool.close)
 
+    def __reduce__(self) -> tuple[type[Client], tuple[Path, float]]:
+        """What another process needs to ask the same agent, over connections of its own."""
+        return type(self), (self._home.path, self._patience_seconds)
+
     def __enter__(self) -> Self:
         return self
 

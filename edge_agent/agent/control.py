@@ -41,6 +41,9 @@ AGAIN_SECONDS = 0.1
 MAX_GUESTS = 16
 """So many of those places are for members of the group: the others stay for the agent's own user."""
 
+MAX_GUEST_BYTES = 64 << 10
+"""A longer question of theirs is refused: a line can take 25 times its length when it is understood."""
+
 AT_ONCE = ("predict", "status")
 """Answers that the agent's thread sends itself: whoever waits for it would have to wait for another thread as well."""
 
@@ -134,35 +137,41 @@ class ControlSocket:
                 log.warning("a client cannot be served: %s; raise TasksMax of the service", error)
                 connection.close()
                 self._places.release()
+                self._idle.give_way()  # its thread may do, or what it had in memory
                 if self._closing.wait(AGAIN_SECONDS):
                     return
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                connection.settimeout(IO_SECONDS)
-                peer = Peer(connection, self._group)
-                peer.check()
-                if peer.is_owner:
+        try:
+            with connection:
+                self._hear(connection)
+        finally:
+            self._places.release()
+
+    def _hear(self, connection: socket.socket) -> None:
+        try:
+            connection.settimeout(IO_SECONDS)
+            peer = Peer(connection, self._group)
+            peer.check()
+            if peer.is_owner:
+                self._converse(connection, peer)
+            elif self._idle.make_room(self._guests, AGAIN_SECONDS, guest=True):
+                try:
                     self._converse(connection, peer)
-                elif self._idle.make_room(self._guests, AGAIN_SECONDS, guest=True):
-                    try:
-                        self._converse(connection, peer)
-                    finally:
-                        self._guests.release()
-                else:
-                    raise NotAnsweredError("too many of its group ask the agent at once; ask again")
-            except EdgeAgentError as error:
-                with suppress(OSError):
-                    connection.sendall(_told(error))
-            except OSError as error:
-                log.debug("a client went away: %s", error)
-            finally:
-                self._places.release()
+                finally:
+                    self._guests.release()
+            else:
+                raise NotAnsweredError("too many of its group ask the agent at once; ask again")
+        except EdgeAgentError as error:
+            with suppress(OSError):
+                connection.sendall(_told(error))
+        except (OSError, MemoryError) as error:
+            log.debug("a client went away, or nothing can be told it: %s", error)
 
     def _converse(self, connection: socket.socket, peer: Peer) -> None:
         """Hear one request after the other and see to it that it is answered; `UserError` for what is none."""
-        while (request := _receive(connection)) is not None and self._answer(request, connection, peer):
+        limit = MAX_GUEST_BYTES if peer.is_guest else MAX_REQUEST_BYTES
+        while (request := _receive(connection, limit)) and self._answer(request, connection, peer):
             if not self._idle.wait(connection, guest=peer.is_guest):
                 return
 
@@ -200,7 +209,7 @@ class _Reply:
         self._at_once = request.name in AT_ONCE
         self._lock = threading.Lock()
         self._claimed = False
-        self._rest = b""
+        self._rest: bytes | None = None
         self._made: Future[Any] = request.reply
         self.ready = threading.Event()
         request.reply.add_done_callback(self._take)
@@ -213,7 +222,9 @@ class _Reply:
 
     def finish(self) -> None:
         """Send what is not sent yet; the client's thread, once it is `ready`."""
-        if not self._at_once:
+        if (
+            self._rest is None
+        ):  # also where it could not be made, for want of memory: whoever waits is told, or let go
             self._rest = _line(self._made)
         if self._rest:
             self._connection.sendall(self._rest)
@@ -241,7 +252,7 @@ def _listens(connection: socket.socket) -> bool:
         return False
 
 
-def _receive(connection: socket.socket) -> Request | None:
+def _receive(connection: socket.socket, limit: int) -> Request | None:
     """One request with its descriptors, or None when the client sent none (it only looked whether we run)."""
     data, fds, _, _ = socket.recv_fds(connection, 65536, MAX_FDS)
     if not data:
@@ -249,7 +260,9 @@ def _receive(connection: socket.socket) -> Request | None:
     request = Request("", {}, list(fds))
     try:
         if not data.endswith(b"\n"):
-            data += read_line(connection, limit=MAX_REQUEST_BYTES)
+            data += read_line(connection, limit=limit)
+        if len(data) > limit:
+            raise UserError(f"it is longer than {limit} bytes")
         message = json.loads(data)
         request.name, request.arguments = str(message["name"]), dict(message["arguments"])
     except OSError:

@@ -39,7 +39,8 @@ def full_opinion(model: MLModel, X: NDArray[Any]) -> Opinion:
     """What a version makes of features [n, D]; `UnsoundError` where it fails or answers no probabilities."""
 
     def ask() -> Opinion:
-        return Opinion(np.asarray(model.predict_proba(X), dtype=np.float64), np.asarray(model.is_unknown(X)))
+        # Copies: a learning method may answer the next question in the same memory.
+        return Opinion(np.array(model.predict_proba(X), dtype=np.float64), np.array(model.is_unknown(X)))
 
     said = heard(ask)
     P = said.P

@@ -70,6 +70,7 @@ class Request:
         """Nobody waits for the answer any more; what nothing changes by is not answered if that has not begun."""
         if self.name in LOOKS and self.reply.cancel():
             self.close_files()
+            self.arguments = {}  # it lies in the inbox for as long as the agent does not look there
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, and let go of the files, unless it was withdrawn."""

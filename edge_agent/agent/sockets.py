@@ -21,6 +21,9 @@ MAX_REQUEST_BYTES = 1 << 20
 IO_SECONDS = 5.0
 """Patience with the other side when it does not finish its sentence."""
 
+KEEP_SECONDS = 10.0
+"""So long a client that has been answered keeps its connection, and with it a place and a thread of the agent."""
+
 ANSWER_SECONDS = 3600.0
 """Patience with the work itself, for instance an update."""
 

@@ -334,6 +334,28 @@ def test_a_line_that_fails_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None
         assert reply.ready.is_set()
 
 
+def test_who_cannot_be_told_is_let_go(
+    conversation: tuple[_Asked, threading.Thread, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer for which there is no memory ends the connection; nobody is kept waiting for it."""
+    asked, _, theirs = conversation
+    made: list[str] = []
+
+    def fail(_made: object) -> bytes:
+        made.append(threading.current_thread().name)
+        if len(made) == 1:
+            raise MemoryError
+        return b"at last\n"
+
+    monkeypatch.setattr(control_module, "_line", fail)
+    assert asked.request is not None
+    asked.request.reply.set_result({})
+    theirs.settimeout(60)
+
+    assert theirs.recv(100) == b"at last\n"
+    assert made[0] != made[1]
+
+
 class _Asked:
     """In place of an agent: it keeps what it is asked."""
 
@@ -357,7 +379,7 @@ def conversation(
     ours.settimeout(60)
     control = ControlSocket(Home(bench.home), asked)  # type: ignore[arg-type]
     name = getattr(request, "param", "status")
-    message = json.dumps({"name": name, "arguments": {}}).encode() + b"\n"
+    message = json.dumps({"name": name, "arguments": {"top": 3}}).encode() + b"\n"
     with (tmp_path / "sent").open("w+b") as file:
         socket.send_fds(theirs, [message], [file.fileno()])
     peer = control_module.Peer(ours, -1)
@@ -386,6 +408,7 @@ def test_a_question_of_who_left_is_withdrawn_with_its_files(
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(files[0])
     assert not asked.request.begin()
+    assert asked.request.arguments == {}  # it stays in the inbox until the agent looks there
 
 
 @pytest.mark.parametrize("conversation", ["predict"], indirect=True)
@@ -405,6 +428,22 @@ def test_what_is_being_answered_is_not_withdrawn(
     theirs.setblocking(False)
     with pytest.raises(BlockingIOError):
         theirs.recv(1)
+
+
+def test_a_guests_question_is_short(bench: Bench) -> None:
+    """What it becomes when it is understood is many times as long; its own user's may be longer."""
+    line = b'{"name": "status", "arguments": {"names": "' + b"x" * 70_000 + b'"}}\n'
+    ours, theirs = socket.socketpair()
+    ours.settimeout(60)
+    with ours, theirs:
+        asked = _Asked()
+        control = ControlSocket(Home(bench.home), asked)  # type: ignore[arg-type]
+        peer = control_module.Peer(ours, -1)
+        peer.is_owner, peer.is_guest = False, True
+        theirs.sendall(line)
+        with pytest.raises(UserError, match="longer"):
+            control._converse(ours, peer)
+        assert asked.request is None
 
 
 @pytest.mark.parametrize("conversation", ["update"], indirect=True)

@@ -355,6 +355,38 @@ def test_probation_outlives_a_restart(bench: Bench, tmp_path: Path) -> None:
     assert bench.ask("status")["probation"] is None
 
 
+class ThriftyHead(MoodyHead):
+    """Answers every question in the same memory."""
+
+    memory: ClassVar[dict[tuple[int, ...], np.ndarray]] = {}
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """As its own answer, in memory that the next answer is written to."""
+        answer = super().predict_proba(X)
+        memory = self.memory.setdefault(answer.shape, np.empty_like(answer))
+        memory[...] = answer
+        return memory
+
+
+def test_several_pictures_of_one_question(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets its own answer, also beside one that cannot be read, and by a head that answers in the same memory."""
+    monkeypatch.setattr(sys.modules[__name__], "MoodyHead", ThriftyHead)
+    ThriftyHead.clock = bench.clock
+    two_versions(bench)
+    assert bench.ask("status")["probation"]["version"] == 2
+
+    fds = []
+    for number, text in enumerate(("cat 91", "bad picture", "dog 91", "fox 91")):
+        path = tmp_path / f"{number}.jpg"
+        path.write_text(text)
+        fds.append(os.open(path, os.O_RDONLY))
+    answers = bench.ask("predict", names=["a", "b", "c", "d"], fds=fds)
+
+    assert [answer["label"] for answer in answers] == ["cat", None, "dog", "fox"]
+
+
 def test_guests_watch_nothing(bench: Bench, tmp_path: Path) -> None:
     """What members of the group ask is not counted, is written nowhere, and has no version taken back."""
     two_versions(bench)
