@@ -138,6 +138,7 @@ def test_an_agent_that_closes_ends_connections(
     """Nobody keeps a place at an agent that is gone, and the next question finds that there is none."""
     monkeypatch.setattr(idle_connections, "KEEP_SECONDS", 600.0)
     client = edge_agent.connect(bench.home, patience_seconds=0.2)
+    wait_until(lambda: bool(control._idle._waiting), "the connection to be idle")
     control.close()
     wait_until(lambda: clients() == [], "the connection to be ended")
 
