@@ -20,8 +20,8 @@ MOST = 4
 LOOK_SECONDS = 0.5
 """For so long the processor is watched before what is found counts."""
 
-STALE_SECONDS = 5.0
-"""What was found over a longer time says nothing of now."""
+REST_SECONDS = 0.2
+"""Where nothing was looked at for longer, others may have begun or ended: what was found until then says nothing."""
 
 LEAST_DEPTH, MOST_DEPTH = 4, 16
 """So many pictures are with the engine at once, in work or waiting for it: few, so that a question does not wait for
@@ -63,6 +63,7 @@ class Abreast:
         self._looked_at = 0.0
         self._seconds: tuple[float, float] | None = None
         self._each_seconds = AHEAD_SECONDS
+        self._rests_since: float | None = None
         self.now = self._most
         """What was decided last."""
 
@@ -72,19 +73,25 @@ class Abreast:
         enough = math.ceil(self.now * AHEAD_SECONDS / max(self._each_seconds, 1e-3))
         return min(MOST_DEPTH, max(LEAST_DEPTH, self.now + 2, enough))
 
-    def answered(self, seconds: float) -> None:
-        """A picture took so long in the engine."""
+    def answered(self, seconds: float, *, rests: bool = False) -> None:
+        """A picture took so long in the engine, which `rests` until the next `look` where no other is with it."""
         self._each_seconds += (seconds - self._each_seconds) / 8
+        if rests:
+            self._rests_since = self._monotonic()
 
     def look(self, pid: int) -> int:
         """Decide anew if it is time; `pid` is the process that looks at pictures."""
         if self._fixed or self._most == 1:
             return self.now
         at = self._monotonic()
+        since, self._rests_since = self._rests_since, None
+        if since is not None and at - since > REST_SECONDS:
+            self._pid, self._looked_at, self._seconds = pid, at, None  # a single picture costs no look
+            return self.now
         elapsed = at - self._looked_at
         if pid == self._pid and elapsed < LOOK_SECONDS:
             return self.now
-        before = self._seconds if pid == self._pid and elapsed <= STALE_SECONDS else None
+        before = self._seconds if pid == self._pid else None
         self._pid, self._looked_at, self._seconds = pid, at, None
         try:
             self._seconds = whole, own = self._busy(pid)

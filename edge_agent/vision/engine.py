@@ -302,7 +302,7 @@ class Engine:
             return
         self._out.popleft()
         self._progress = self._monotonic()
-        self._abreast.answered(answer.seconds)
+        self._abreast.answered(answer.seconds, rests=not self._out)
         if job.wanted:
             job.finish(extraction(job, answer, payload))
         if self._memory.answered(child.pid) > GROWN_BYTES and self._use is not None:

@@ -17,7 +17,7 @@ from edge_agent.vision.abreast import (
     LOOK_SECONDS,
     MOST,
     MOST_DEPTH,
-    STALE_SECONDS,
+    REST_SECONDS,
     Abreast,
     busy_seconds,
     most_abreast,
@@ -178,16 +178,33 @@ def test_a_system_that_says_nothing_at_first(clock: FakeClock, board: Board) -> 
     assert it.look(1) == 4
 
 
-def test_what_was_long_ago_does_not_count(clock: FakeClock, board: Board) -> None:
-    """After a pause others may have begun or ended: the last decision holds until it was looked again."""
+def test_what_others_did_in_a_pause_does_not_count(clock: FakeClock, board: Board) -> None:
+    """They may have begun or ended: the last decision holds until it was looked again for a while."""
     it = abreast(clock, board)
     it.look(1)
     board.others = 4.0
-    clock.advance(STALE_SECONDS + 1)
+    it.answered(0.1, rests=True)
+    clock.advance(1.0)
+    assert it.look(1) == 4
+    assert board.looks == 1  # and a picture that comes alone costs none
+    clock.advance(1.0)
     assert it.look(1) == 4
     clock.advance(1.0)
 
     assert it.look(1) == 1
+
+
+def test_a_short_pause_is_none(clock: FakeClock, board: Board) -> None:
+    """While a batch is stored the engine may have nothing to do; what others do counts all the same."""
+    it = abreast(clock, board)
+    it.look(1)
+    board.others = 4.0
+    for _ in range(16):
+        it.answered(0.1, rests=True)
+        clock.advance(REST_SECONDS / 2)
+        it.look(1)
+
+    assert it.now == 1
 
 
 def test_another_process_is_looked_at_afresh(clock: FakeClock, board: Board) -> None:
